@@ -1,0 +1,265 @@
+//! What the network computes, as data.
+//!
+//! A family turns `config.json` or a GGUF's metadata into this; the decoder computes it without asking for a family's
+//! name. Every tensor is named by its canonical (published Hugging Face) name. The JSON form is strict: a field or
+//! variant that one side does not know is an error, for a multiplier that is dropped in silence gives another model.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// A decoder-only language model.
+///
+/// `h = embedding.scale · E[ids]`, then each sublayer adds to `h`, then
+/// `logits = cap(head.logit_scale · norm(h) · Wᵀ)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// Rows of the embedding.
+    pub vocab_size: u64,
+    /// Width of the residual stream.
+    pub hidden_size: u64,
+    /// The longest position that the model was trained for.
+    pub max_position_embeddings: u64,
+    /// The token embedding.
+    pub embedding: Embedding,
+    /// Layers, first to last.
+    pub layers: Vec<Layer>,
+    /// The norm before the head.
+    pub final_norm: Norm,
+    /// The language-model head.
+    pub head: Head,
+}
+
+/// `h = scale · weight[ids]`, weight `(vocab_size, hidden_size)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embedding {
+    /// The tensor.
+    pub weight: String,
+    /// The multiplier; 1 for most.
+    pub scale: f32,
+}
+
+/// One layer: its sublayers in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// Usually two: a mixer over time, then a feed-forward network.
+    pub sublayers: Vec<Sublayer>,
+}
+
+/// `h ← h + residual_scale · output_norm(Σ branch(input_norm(h)))`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sublayer {
+    /// The norm before the branches.
+    pub input_norm: Norm,
+    /// What is computed; several branches see the same input and are summed.
+    pub branches: Vec<Branch>,
+    /// The norm after the branches, for families that have one.
+    pub output_norm: Option<Norm>,
+    /// The multiplier of the sum; 1 for most.
+    pub residual_scale: f32,
+}
+
+/// What a sublayer computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branch {
+    /// Causal self-attention.
+    Attention(Attention),
+    /// A gated linear unit.
+    Glu(Glu),
+    /// A layer kind that this vocabulary lacks. It can be checked, fused and converted, not trained.
+    Other(OtherBranch),
+}
+
+/// A layer kind by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherBranch {
+    /// What a trainer must know, e.g. `rwkv7`.
+    pub kind: String,
+    /// Its linears, which adapters may name.
+    pub linears: Vec<Linear>,
+}
+
+/// `y = x · weightᵀ + bias`, weight `(out_features, in_features)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Linear {
+    /// The module path, as adapters name it: `model.layers.0.self_attn.q_proj`.
+    pub module: String,
+    /// Columns of the weight.
+    pub in_features: u64,
+    /// Rows of the weight.
+    pub out_features: u64,
+    /// Whether there is a `module.bias`.
+    pub bias: bool,
+}
+
+impl Linear {
+    /// The weight's tensor name.
+    pub fn weight(&self) -> String {
+        format!("{}.weight", self.module)
+    }
+
+    /// The bias's tensor name, where there is one.
+    pub fn bias_name(&self) -> Option<String> {
+        self.bias.then(|| format!("{}.bias", self.module))
+    }
+}
+
+/// RMSNorm: `y = x / sqrt(mean(x²) + eps) · (weight + weight_offset)`, <https://arxiv.org/abs/1910.07467>.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Norm {
+    /// The tensor, `(features)`.
+    pub weight: String,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// 0 for most, 1 where the stored weight is a difference from one (Gemma).
+    pub weight_offset: f32,
+}
+
+/// Grouped-query causal self-attention: `softmax(cap(scale · q·kᵀ) + mask) · v`, then `o`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attention {
+    /// Query projection, `num_heads · head_dim` outputs.
+    pub q: Linear,
+    /// Key projection, `num_kv_heads · head_dim` outputs.
+    pub k: Linear,
+    /// Value projection, `num_kv_heads · head_dim` outputs.
+    pub v: Linear,
+    /// Output projection.
+    pub o: Linear,
+    /// Query heads.
+    pub num_heads: u64,
+    /// Key and value heads; divides `num_heads`.
+    pub num_kv_heads: u64,
+    /// Features of a head.
+    pub head_dim: u64,
+    /// The multiplier of the scores; `head_dim^-1/2` for most.
+    pub scale: f32,
+    /// Rotary embedding; `None` for layers without positions.
+    pub rope: Option<Rope>,
+    /// Keys that a query sees, itself included; `None` for all before it.
+    pub window: Option<u64>,
+    /// `cap(x) = c · tanh(x / c)` on the scores.
+    pub soft_cap: Option<f32>,
+    /// Per-head norm of queries before RoPE.
+    pub q_norm: Option<Norm>,
+    /// Per-head norm of keys before RoPE.
+    pub k_norm: Option<Norm>,
+}
+
+/// Rotary position embedding over halves: dimension `i` pairs with `i + head_dim/2`,
+/// angle `position · theta^(-2i/head_dim) / factors[i]`, <https://arxiv.org/abs/2104.09864>.
+///
+/// Scaling rules of configurations (llama3, linear, longrope, …) are only ways to write `factors`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rope {
+    /// The base.
+    pub theta: f32,
+    /// `head_dim/2` divisors of the frequencies; empty where all are 1.
+    pub factors: Vec<f32>,
+    /// The multiplier of sines and cosines; 1 for most.
+    pub attention_factor: f32,
+}
+
+/// `y = down(act(gate(x)) ⊙ up(x))`, <https://arxiv.org/abs/2002.05202>.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Glu {
+    /// How gate and up are stored.
+    pub input: GluInput,
+    /// Back to the residual stream.
+    pub down: Linear,
+    /// The gate's non-linearity.
+    pub activation: Activation,
+}
+
+/// The first product of a gated linear unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum GluInput {
+    /// Two matrices.
+    Separate {
+        /// Goes through the activation.
+        gate: Linear,
+        /// Multiplies the activated gate.
+        up: Linear,
+    },
+    /// One matrix: the gate's rows, then up's.
+    Fused {
+        /// `2 · intermediate_size` outputs.
+        gate_up: Linear,
+    },
+}
+
+/// A gate's non-linearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))`.
+    GeluTanh,
+}
+
+/// `logits = cap(logit_scale · x · weightᵀ)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The tensor: the embedding's where the two are tied.
+    pub weight: String,
+    /// The multiplier; 1 for most.
+    pub logit_scale: f32,
+    /// `cap(x) = c · tanh(x / c)` on the logits.
+    pub soft_cap: Option<f32>,
+}
+
+impl Architecture {
+    /// Whether head and embedding share their matrix.
+    pub fn is_tied(&self) -> bool {
+        self.head.weight == self.embedding.weight
+    }
+
+    /// Every linear of the layers (not the head), in the order in which they are computed.
+    pub fn linears(&self) -> Vec<&Linear> {
+        let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);
+        sublayers.flat_map(|sublayer| &sublayer.branches).flat_map(Branch::linears).collect()
+    }
+
+    /// The layer kinds that a trainer must know, by name.
+    pub fn requires(&self) -> BTreeSet<&str> {
+        let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);
+        sublayers.flat_map(|sublayer| &sublayer.branches).map(Branch::kind).collect()
+    }
+}
+
+impl Branch {
+    /// The layer kind's name.
+    pub fn kind(&self) -> &str {
+        match self {
+            Branch::Attention(_) => "attention",
+            Branch::Glu(_) => "glu",
+            Branch::Other(other) => &other.kind,
+        }
+    }
+
+    /// The branch's linears in the order in which they are computed.
+    pub fn linears(&self) -> Vec<&Linear> {
+        match self {
+            Branch::Attention(a) => vec![&a.q, &a.k, &a.v, &a.o],
+            Branch::Glu(glu) => match &glu.input {
+                GluInput::Separate { gate, up } => vec![gate, up, &glu.down],
+                GluInput::Fused { gate_up } => vec![gate_up, &glu.down],
+            },
+            Branch::Other(other) => other.linears.iter().collect(),
+        }
+    }
+}
