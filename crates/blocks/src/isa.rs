@@ -1,0 +1,72 @@
+//! One loop, compiled for several instruction sets, chosen at run time.
+//!
+//! There are no intrinsics here: a `#[target_feature]` function only lets the compiler vectorize the same portable code
+//! with wider registers. Rust never contracts a product and a sum into a fused one, so every set gives the same bits.
+
+use std::sync::OnceLock;
+
+/// An instruction set that this CPU has. Only [`Isa::available`] makes one, so holding one is the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Isa(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Set {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The same function for each set.
+#[derive(Debug)]
+pub(crate) struct Kernels<F> {
+    /// Needs what the target has anyway.
+    pub portable: F,
+    /// Needs AVX2.
+    #[cfg(target_arch = "x86_64")]
+    pub avx2: F,
+    /// Needs AVX-512 F, BW, DQ and VL.
+    #[cfg(target_arch = "x86_64")]
+    pub avx512: F,
+}
+
+impl Isa {
+    /// What every CPU of the target has.
+    pub(crate) const PORTABLE: Isa = Isa(Set::Portable);
+
+    /// All sets that this CPU has, the widest last.
+    pub(crate) fn available() -> Vec<Isa> {
+        let mut sets = vec![Isa::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx2") {
+                sets.push(Isa(Set::Avx2));
+            }
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+                sets.push(Isa(Set::Avx512));
+            }
+        }
+        sets
+    }
+
+    /// The widest set that this CPU has.
+    pub(crate) fn best() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Isa::available().pop().unwrap_or(Isa::PORTABLE))
+    }
+}
+
+impl<F: Copy> Kernels<F> {
+    /// The function for `isa`.
+    pub(crate) fn get(&self, isa: Isa) -> F {
+        match isa.0 {
+            Set::Portable => self.portable,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => self.avx2,
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => self.avx512,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Q4_0: 32 values as 4-bit integers around 8, one scale.
+//!
+//! `x[j] = d · (q[j] − 8)`, with `d = m / −8` for the value `m` of largest magnitude.
+//! Source: `quantize_row_q4_0_ref`, `dequantize_row_q4_0` in llama.cpp's `ggml-quants.c`.
+
+use model::StoredType;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::c_cast::{reciprocal_or_zero, to_int8};
+use crate::codec::{DecodeBlock, EncodeBlock, all_finite};
+use crate::half_bits::HalfBits;
+
+/// Value `j` lies in the low nibble of `qs[j]`, value `j + 16` in the high one.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q4_0 {
+    d: HalfBits,
+    qs: [u8; 16],
+}
+
+impl DecodeBlock<32> for Q4_0 {
+    const TYPE: StoredType = StoredType::Q4_0;
+
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 32]) {
+        let d = self.d.to_f32();
+        for j in 0..16 {
+            values[j] = (i32::from(self.qs[j] & 0x0F) - 8) as f32 * d;
+            values[j + 16] = (i32::from(self.qs[j] >> 4) - 8) as f32 * d;
+        }
+    }
+}
+
+impl EncodeBlock<32> for Q4_0 {
+    #[inline(always)]
+    fn encode(values: &[f32; 32]) -> Self {
+        // The first of the values of largest magnitude gives the sign; +0 where all are zero.
+        let mut extreme = 0.0f32;
+        for v in values {
+            if extreme.abs() < v.abs() {
+                extreme = *v;
+            }
+        }
+        let d = extreme / -8.0;
+        let inverse = reciprocal_or_zero(d);
+        let quantize = |v: f32| to_int8(v * inverse + 8.5).min(15) as u8;
+        let qs = std::array::from_fn(|j| quantize(values[j]) | quantize(values[j + 16]) << 4);
+        Q4_0 { d: HalfBits::from_f32(d), qs }
+    }
+
+    #[inline(always)]
+    fn holds(&self, values: &[f32; 32]) -> bool {
+        self.d.is_finite() & all_finite(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::StoredType;
+
+    use crate::golden;
+
+    #[test]
+    fn decodes_as_llama_cpp() {
+        golden::decodes(StoredType::Q4_0);
+    }
+
+    #[test]
+    fn encodes_as_llama_cpp() {
+        golden::encodes(StoredType::Q4_0);
+    }
+}

@@ -1,0 +1,54 @@
+//! Q5_0: 32 values as 5-bit integers around 16, one scale.
+//!
+//! `x[j] = d · (q[j] − 16)`. Source: `dequantize_row_q5_0` in llama.cpp's `ggml-quants.c`.
+
+use model::StoredType;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::codec::DecodeBlock;
+use crate::half_bits::HalfBits;
+
+/// Low four bits of values `j` and `j + 16` in the nibbles of `qs[j]`; fifth bit of value `j` in bit `j` of `qh`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Q5_0 {
+    d: HalfBits,
+    qh: [u8; 4],
+    qs: [u8; 16],
+}
+
+impl DecodeBlock<32> for Q5_0 {
+    const TYPE: StoredType = StoredType::Q5_0;
+
+    #[inline(always)]
+    fn decode(&self, values: &mut [f32; 32]) {
+        let d = self.d.to_f32();
+        let quants = five_bits(&self.qs, self.qh);
+        for (value, q) in values.iter_mut().zip(quants) {
+            *value = (q as i32 - 16) as f32 * d;
+        }
+    }
+}
+
+/// Nibbles joined with their fifth bits: 32 integers below 32.
+#[inline(always)]
+pub(crate) fn five_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u32; 32] {
+    let fifth = u32::from_le_bytes(qh);
+    std::array::from_fn(|j| {
+        let byte = u32::from(qs[j % 16]);
+        let nibble = if j < 16 { byte & 0x0F } else { byte >> 4 };
+        nibble | ((fifth >> j) & 1) << 4
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::StoredType;
+
+    use crate::golden;
+
+    #[test]
+    fn decodes_as_llama_cpp() {
+        golden::decodes(StoredType::Q5_0);
+    }
+}
