@@ -1,1 +1,20 @@
-//! Placeholder.
+//! One way to read a model, whatever holds it: safetensors (single, sharded) or GGUF (v2 and v3, split files).
+//!
+//! Readers are strict: a file's lengths, counts and offsets are held against the file before anything is allocated or
+//! read by them. Data is mapped and handed out as it lies. Writers stream, hold no tensor whole, and give a file its
+//! name only when it is complete.
+
+pub mod digest;
+pub mod file_error;
+pub mod gguf;
+pub mod partial_file;
+pub mod safetensors;
+pub mod source;
+pub mod tensor;
+mod write_order;
+
+pub use file_error::FileError;
+pub use model::description::StoredTensor;
+pub use source::{ByteSource, MappedFile};
+pub use tensor::LocatedTensor;
+pub use write_order::OrderError;
