@@ -29,6 +29,9 @@ pub struct Request {
     /// The pipeline's name: `general.name` and kin come from it.
     #[serde(default)]
     pub pipeline: String,
+    /// The directory of the pipeline file: what a relative `path:` source starts from.
+    #[serde(default)]
+    pub base_dir: PathBuf,
     /// Resolved parameters: paths absolute, defaults not filled in.
     pub params: Value,
     /// Connected inputs by port name.
