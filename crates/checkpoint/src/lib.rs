@@ -4,6 +4,7 @@
 //! read by them. Data is mapped and handed out as it lies. Writers stream, hold no tensor whole, and give a file its
 //! name only when it is complete.
 
+pub mod adapter;
 pub mod digest;
 pub mod file_error;
 pub mod gguf;

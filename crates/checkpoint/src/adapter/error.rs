@@ -1,0 +1,160 @@
+//! What can be wrong with an adapter.
+
+use std::io;
+
+use super::ModuleShape;
+use crate::file_error::FileError;
+use crate::safetensors;
+
+/// A problem and the file that has it.
+pub type Error = FileError<Problem>;
+
+/// What is wrong with an adapter directory, or with an adapter for a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Not the JSON that a configuration is.
+    #[error("configuration is not valid: {0}")]
+    Json(serde_json::Error),
+    /// The matrices' file.
+    #[error(transparent)]
+    Weights(Box<safetensors::Problem>),
+    /// Another method than LoRA.
+    #[error("`peft_type` is {got}, only \"LORA\" is read")]
+    NotLora {
+        /// The value as JSON.
+        got: String,
+    },
+    /// A key that every adapter has.
+    #[error("`{key}` is {got}, expected {expected}")]
+    Key {
+        /// The key.
+        key: &'static str,
+        /// The value as JSON; `null` where the key is missing.
+        got: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A part of LoRA that is known and not supported.
+    #[error("`{key}` is {got}, which is not supported yet; only {supported} is")]
+    NotYet {
+        /// The key.
+        key: String,
+        /// The value as JSON.
+        got: String,
+        /// The one that is.
+        supported: &'static str,
+    },
+    /// A switched-on key that nobody here knows.
+    #[error("unknown key `{key}` is set to {got} and may change what the adapter computes; train without it")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The value as JSON.
+        got: String,
+    },
+    /// A pattern that is no regular expression here.
+    #[error("pattern `{pattern}` of `{key}` is not understood: {reason}")]
+    Pattern {
+        /// `rank_pattern` or `alpha_pattern`.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        reason: String,
+    },
+    /// A tensor that belongs to no LoRA matrix.
+    #[error(
+        "tensor `{name}` is no `base_model.model.<module>.lora_A.weight` or `.lora_B.weight`; {}",
+        unexpected_hint(name)
+    )]
+    UnexpectedTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// One half of a pair.
+    #[error("module `{module}` has no `{missing}`")]
+    MissingHalf {
+        /// The module.
+        module: String,
+        /// `lora_A` or `lora_B`.
+        missing: &'static str,
+    },
+    /// Something else than a matrix of numbers.
+    #[error("tensor `{name}` is {got}, expected a matrix of f32, f16 or bf16")]
+    NotMatrix {
+        /// The tensor.
+        name: String,
+        /// Its type and shape.
+        got: String,
+    },
+    /// A and B that do not multiply, or not with the configured rank.
+    #[error("module `{module}`: A is {a:?} and B is {b:?}, expected [{rank}, in] and [out, {rank}]")]
+    Rank {
+        /// The module.
+        module: String,
+        /// Shape of A.
+        a: [usize; 2],
+        /// Shape of B.
+        b: [usize; 2],
+        /// The rank that the configuration gives the module.
+        rank: usize,
+    },
+    /// No matrix at all.
+    #[error("holds no module")]
+    Empty,
+    /// A module that the model does not have.
+    #[error("the model has no module `{module}`; {}", similar_modules(similar))]
+    UnknownModule {
+        /// The module.
+        module: String,
+        /// Modules of the same last name.
+        similar: Vec<String>,
+    },
+    /// Matrices for a linear of another size.
+    #[error("module `{module}` is {} → {} in the adapter, {} → {} in the model: it was trained on another model", got.in_features, got.out_features, expected.in_features, expected.out_features)]
+    ModuleShape {
+        /// The module.
+        module: String,
+        /// Of the adapter.
+        got: ModuleShape,
+        /// Of the model.
+        expected: ModuleShape,
+    },
+    /// A scale that the configuration does not give.
+    #[error("module `{module}` has scale {got}, the configuration gives {expected}")]
+    Scale {
+        /// The module.
+        module: String,
+        /// The module's scale.
+        got: f32,
+        /// `lora_alpha / r`.
+        expected: f32,
+    },
+}
+
+impl Problem {
+    /// A problem of the matrices' file, as one of the adapter.
+    pub(super) fn of_weights(safetensors::Error { file, problem }: safetensors::Error) -> Error {
+        Error { file, problem: Problem::Weights(Box::new(problem)) }
+    }
+}
+
+fn unexpected_hint(name: &str) -> &'static str {
+    if name.contains("lora_embedding_") {
+        "LoRA on embeddings is not supported yet"
+    } else if name.contains("lora_magnitude_vector") {
+        "DoRA is not supported yet"
+    } else {
+        "whole trained modules beside the adapter are not supported yet"
+    }
+}
+
+fn similar_modules(similar: &[String]) -> String {
+    match similar {
+        [] => "no module has such a last name".into(),
+        names => format!("it has {}, …", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")),
+    }
+}

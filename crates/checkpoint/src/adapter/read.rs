@@ -1,0 +1,95 @@
+//! Reading an adapter directory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use model::description::StoredTensor;
+
+use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Matrix, Problem, WEIGHTS_FILE};
+use crate::safetensors::Safetensors;
+
+/// What PEFT puts before the module path.
+pub(super) const PREFIX: &str = "base_model.model.";
+pub(super) const A_SUFFIX: &str = ".lora_A.weight";
+pub(super) const B_SUFFIX: &str = ".lora_B.weight";
+
+/// A module's matrices as they turn up.
+#[derive(Default)]
+struct Halves {
+    a: Option<Matrix>,
+    b: Option<Matrix>,
+}
+
+impl Adapter {
+    /// Reads the adapter of `dir`; matrices of any float type become `f32`.
+    pub fn read(dir: &Path) -> Result<Self, Error> {
+        let config_path = dir.join(CONFIG_FILE);
+        let in_config = |problem: Problem| Error::at(&config_path, problem);
+        let json = std::fs::read(&config_path).map_err(|error| in_config(error.into()))?;
+        let config = AdapterConfig::parse(&json).map_err(in_config)?;
+        let weights_path = dir.join(WEIGHTS_FILE);
+        let file = Safetensors::open_file(&weights_path).map_err(Problem::of_weights)?;
+        Self::from_tensors(config, &file).map_err(|problem| Error::at(&weights_path, problem))
+    }
+
+    fn from_tensors(config: AdapterConfig, file: &Safetensors) -> Result<Self, Problem> {
+        let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
+        for tensor in file.tensors() {
+            let name = &tensor.name;
+            let path = name.strip_prefix(PREFIX).unwrap_or_default();
+            let bytes = file.get(name).map(|(_, bytes)| bytes).unwrap_or_default();
+            if let Some(module) = path.strip_suffix(A_SUFFIX) {
+                halves.entry(module.to_owned()).or_default().a = Some(matrix(tensor, bytes)?);
+            } else if let Some(module) = path.strip_suffix(B_SUFFIX) {
+                halves.entry(module.to_owned()).or_default().b = Some(matrix(tensor, bytes)?);
+            } else {
+                return Err(Problem::UnexpectedTensor { name: name.clone() });
+            }
+        }
+        let mut modules = BTreeMap::new();
+        for (module, Halves { a, b }) in halves {
+            let missing = |missing| Problem::MissingHalf { module: module.clone(), missing };
+            let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
+            let scale = config.scale_of(&module)?;
+            modules.insert(module, LoraModule { a, b, scale });
+        }
+        let adapter = Self { config, modules };
+        adapter.check()?;
+        Ok(adapter)
+    }
+
+    /// Checks ranks and scales against the configuration.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        if self.modules.is_empty() {
+            return Err(Problem::Empty);
+        }
+        for (module, LoraModule { a, b, scale }) in &self.modules {
+            let rank = self.config.rank_of(module)?;
+            if a.rows != rank || b.columns != rank {
+                let (a, b) = ([a.rows, a.columns], [b.rows, b.columns]);
+                return Err(Problem::Rank { module: module.clone(), a, b, rank });
+            }
+            let expected = self.config.scale_of(module)?;
+            if *scale != expected {
+                return Err(Problem::Scale { module: module.clone(), got: *scale, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn matrix(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
+    let not_matrix = || Problem::NotMatrix {
+        name: tensor.name.clone(),
+        got: format!("{} of shape {:?}", tensor.stored_type, tensor.shape),
+    };
+    let [rows, columns] = tensor.shape[..] else {
+        return Err(not_matrix());
+    };
+    if !tensor.stored_type.is_float() {
+        return Err(not_matrix());
+    }
+    let mut values = vec![0.0; (rows * columns) as usize];
+    blocks::decode_rows(tensor.stored_type, bytes, &mut values).map_err(|_| not_matrix())?;
+    Matrix::new(rows as usize, columns as usize, values).ok_or_else(not_matrix)
+}
