@@ -1,3 +1,8 @@
 //! Plans and runs pipelines of plugin stages. Knows no model family, no quantizer, no tensor.
 
+pub mod artifact;
+pub mod key;
 pub mod pipeline;
+pub mod platform;
+pub mod plugins;
+pub mod worker;

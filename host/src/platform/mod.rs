@@ -14,5 +14,5 @@ pub use memory::{MemoryUsage, available_memory, own_memory};
 pub use paths::{cache_dir, data_dir, is_library, system_plugin_dir};
 pub use process::{
     claim_stdout, cpu_time, end_process, follow_parent, forbid_core_dumps, kill_group, limit_private_memory,
-    own_process_group, prefer_as_oom_victim, signal_name, terminating_signal, terminate_group, thread_variables,
+    own_process_group, prefer_as_oom_victim, signal_name, terminate_group, terminating_signal, thread_variables,
 };

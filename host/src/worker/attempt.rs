@@ -7,6 +7,7 @@
 //! <attempt>/worker.lock    locked while a worker lives
 //! <attempt>/result.json    written last: the attempt is finished and sealed
 //! ```
+//! `job.json` and `stderr.log` lie in the job's directory, which may be the same.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -19,6 +20,10 @@ const RESULT: &str = "result.json";
 const LOCK: &str = "worker.lock";
 /// The worker's events, one JSON object a line.
 pub const EVENTS: &str = "events.jsonl";
+/// What the worker was asked.
+pub const JOB: &str = "job.json";
+/// What the worker wrote to stderr, and its plugins to stdout.
+pub const STDERR: &str = "stderr.log";
 
 /// How far an attempt came.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Asks the plugin what the job asks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,9 +17,13 @@ use super::{promise, seal};
 pub(super) fn answer(job: Arc<Job>, reporter: Arc<Reporter>, watch: &Watch) -> Result<JobResult> {
     let services = WorkerServices::new(job.clone(), reporter, watch.clone());
     let plugin = services.plugin(&job.plugin)?;
+    let (lent, request) = (services.shared()?, &job.request);
+    let stage = || find_stage(&plugin, &job.stage);
     let answer = match &job.mode {
         Mode::Probe => Answer::Probe(describe(&plugin)?),
-        _ => ask(&find_stage(&plugin, &job.stage)?, &job, &services.shared()?)?,
+        Mode::Plan => Answer::Plan(stage()?.plan(&lent, request)?),
+        Mode::Run => Answer::Run(run(&stage()?, &job, &lent)?),
+        Mode::Action(name) => Answer::Action(stage()?.action(name, &lent, request)?),
     };
     Ok(JobResult {
         schema: RESULT_SCHEMA,
@@ -31,18 +36,13 @@ pub(super) fn answer(job: Arc<Job>, reporter: Arc<Reporter>, watch: &Watch) -> R
     })
 }
 
-fn ask(stage: &LoadedStage, job: &Job, services: &Arc<dyn Services>) -> Result<Answer> {
-    match &job.mode {
-        Mode::Action(name) => stage.action(name, services, &job.request).map(Answer::Action),
-        Mode::Run => {
-            let outcome = stage.run(services, &job.request)?;
-            if services.cancelled() {
-                return Err(Error::cancelled());
-            }
-            seal_run(stage.signature(), job, outcome).map(Answer::Run)
-        }
-        Mode::Plan | Mode::Probe => stage.plan(services, &job.request).map(Answer::Plan),
+fn run(stage: &LoadedStage, job: &Job, services: &Arc<dyn Services>) -> Result<RunAnswer> {
+    let outcome = stage.run(services, &job.request)?;
+    // A stage that returned early on request may call half of its work an outcome.
+    if services.cancelled() {
+        return Err(Error::cancelled());
     }
+    seal_run(stage.signature(), job, outcome)
 }
 
 fn describe(plugin: &LoadedPlugin) -> Result<PluginDescription> {
@@ -67,7 +67,7 @@ fn find_stage(plugin: &LoadedPlugin, id: &str) -> Result<LoadedStage> {
 fn seal_run(signature: &Signature, job: &Job, outcome: Outcome) -> Result<RunAnswer> {
     promise::check(&job.stage, signature, &job.promises, &outcome)?;
     let attempt = job.request.attempt.as_deref().unwrap_or_else(|| Path::new("."));
-    let mut outputs = std::collections::BTreeMap::new();
+    let mut outputs = BTreeMap::new();
     if job.group.rank == 0 {
         for (port, description) in &outcome.outputs {
             let sealed = seal::seal(attempt, port).map_err(|e| e.into_stage_error(&job.stage, port))?;

@@ -75,9 +75,7 @@ fn difference(promised: &Description, made: &Description) -> Option<String> {
             first_difference("", &promised, &made)
         }
         Certainty::Bounded => match (promised.bytes, made.bytes) {
-            _ if promised.facts != made.facts => {
-                Some(format!("planned {:?}, made {:?}", promised.facts, made.facts))
-            }
+            _ if promised.facts != made.facts => Some(format!("planned {:?}, made {:?}", promised.facts, made.facts)),
             (Some(bound), Some(bytes)) if bytes > bound => Some(format!("at most {bound} bytes planned, {bytes} made")),
             _ => None,
         },

@@ -69,7 +69,9 @@ impl WorkerServices {
                     self.job.stage, wanted.kind, wanted.id, wanted.plugin
                 ),
             )
-            .with_help("this is a mistake in the stage: what `plan` asks for is part of the key, so `plan` must ask too")),
+            .with_help(
+                "this is a mistake in the stage: what `plan` asks for is part of the key, so `plan` must ask too",
+            )),
             _ => Ok(()),
         }
     }
@@ -87,11 +89,8 @@ impl WorkerServices {
             [] => {
                 let known: Vec<_> = of_kind().map(|item| format!("`{}`", item.entry.id)).collect();
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                Err(Error::new(
-                    "unknown_extension",
-                    format!("no plugin has a {kind} `{id}`; known: {known}"),
-                )
-                .with_help("`host plugins list` shows which plugins were found, and which were not usable"))
+                Err(Error::new("unknown_extension", format!("no plugin has a {kind} `{id}`; known: {known}"))
+                    .with_help("`host plugins list` shows which plugins were found, and which were not usable"))
             }
             several => {
                 let choices: Vec<_> = several.iter().map(|item| qualified(item)).collect();

@@ -50,10 +50,7 @@ impl Watch {
 
     pub(super) fn memory_peak(&self) -> MemoryPeak {
         let Some(now) = self.measure() else { return MemoryPeak::default() };
-        MemoryPeak {
-            anonymous: Some(self.peak_anonymous.load(Ordering::Relaxed)),
-            resident: Some(now.peak_resident),
-        }
+        MemoryPeak { anonymous: Some(self.peak_anonymous.load(Ordering::Relaxed)), resident: Some(now.peak_resident) }
     }
 
     fn measure(&self) -> Option<platform::MemoryUsage> {

@@ -1,0 +1,1 @@
+//! Finds plugins and knows what they have.
