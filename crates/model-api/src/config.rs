@@ -87,7 +87,9 @@ impl<'a> Config<'a> {
     pub fn finish(&self, harmless: &[&str]) -> Result<(), FamilyError> {
         let read = self.read.borrow();
         let known = |key: &str| read.contains(key) || harmless.contains(&key) || key.starts_with('_');
-        let unknown: Vec<String> = self.keys.keys().filter(|k| !known(k)).cloned().collect();
+        // A null says "not set", whatever the key would mean.
+        let set = self.keys.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
+        let unknown: Vec<String> = set.filter(|k| !known(k)).cloned().collect();
         if unknown.is_empty() {
             return Ok(());
         }
