@@ -1,1 +1,12 @@
-//! Placeholder.
+//! wip
+pub mod chat_template;
+mod eog;
+pub mod finding;
+pub mod gguf;
+pub mod hf_files;
+pub mod pre_tokenizer;
+pub mod special_tokens;
+mod summary;
+mod tokenizer;
+pub use crate::tokenizer::*;
+pub use summary::TokenizerSummary;

@@ -1,0 +1,1 @@
+//! Ollama's Go templates for chat templates that are recognised by what they render.

@@ -1,0 +1,16 @@
+//! A vocabulary as GGUF stores it, and the ways there and back.
+//!
+//! [`GgufVocabulary`] is plain data between `tokenizer.*` key-values ([`key_values`]) and a tokenizer:
+//! [`GgufVocabulary::from_hf`] writes what llama.cpp's converter writes, [`rebuild`] makes a `tokenizer.json` whose ids
+//! are those of llama.cpp.
+
+mod from_hf;
+pub mod key_values;
+mod rebuild;
+mod special_vocab;
+mod vocabulary;
+
+pub use from_hf::{Convention, FromHfError, GgufOptions};
+pub use key_values::{KeyValueError, VocabValue};
+pub use rebuild::{RebuildError, RebuildOptions, Rebuilt, rebuild};
+pub use vocabulary::{GgufVocabulary, TokenType, VocabularyKind};
