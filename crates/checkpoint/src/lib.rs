@@ -5,16 +5,20 @@
 //! name only when it is complete.
 
 pub mod adapter;
+pub mod checkpoint;
 pub mod digest;
 pub mod file_error;
 pub mod gguf;
+pub mod hf_directory;
 pub mod partial_file;
 pub mod safetensors;
 pub mod source;
 pub mod tensor;
 mod write_order;
 
+pub use checkpoint::{Checkpoint, OpenError};
 pub use file_error::FileError;
+pub use hf_directory::{DirectoryError, HfDirectory};
 pub use model::description::StoredTensor;
 pub use source::{ByteSource, MappedFile};
 pub use tensor::LocatedTensor;

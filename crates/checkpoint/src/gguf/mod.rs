@@ -5,6 +5,7 @@
 //! byte, strings that are no UTF-8 included.
 
 mod cursor;
+mod describe;
 mod encode;
 mod error;
 mod file;
@@ -16,6 +17,7 @@ mod split;
 mod value;
 mod writer;
 
+pub use describe::{FACT_TENSORS, describe, fact_values};
 pub use error::{Error, Problem};
 pub use file::Gguf;
 pub use from_value::{FromValue, Mismatch};

@@ -12,8 +12,9 @@ use model::description::StoredTensor;
 #[derive(Debug)]
 pub struct Safetensors {
     files: Vec<MappedFile>,
-    /// Name → (file, tensor).
-    tensors: BTreeMap<String, (usize, LocatedTensor)>,
+    /// (file, tensor) in file order, shard after shard.
+    tensors: Vec<(usize, LocatedTensor)>,
+    by_name: BTreeMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -52,24 +53,26 @@ impl Safetensors {
     }
 
     fn new(parts: Vec<(MappedFile, Header)>) -> Self {
-        let (mut files, mut tensors, mut metadata) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut files, mut tensors, mut metadata) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (number, (file, header)) in parts.into_iter().enumerate() {
             files.push(file);
             metadata.extend(header.metadata);
-            tensors.extend(header.tensors.into_iter().map(|tensor| (tensor.tensor.name.clone(), (number, tensor))));
+            tensors.extend(header.tensors.into_iter().map(|tensor| (number, tensor)));
         }
-        Self { files, tensors, metadata }
+        let names = tensors.iter().enumerate().map(|(at, (_, located))| (located.tensor.name.clone(), at));
+        let by_name = names.collect();
+        Self { files, tensors, by_name, metadata }
     }
 
-    /// Every tensor, in the order of names.
+    /// Every tensor in file order, shard after shard.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = &StoredTensor> {
-        self.tensors.values().map(|(_, tensor)| &tensor.tensor)
+        self.tensors.iter().map(|(_, located)| &located.tensor)
     }
 
     /// The tensor of that name and its bytes as they lie.
     pub fn get(&self, name: &str) -> Option<(&StoredTensor, &[u8])> {
-        let (file, tensor) = self.tensors.get(name)?;
-        Some((&tensor.tensor, tensor.slice(self.files[*file].bytes())))
+        let (file, located) = &self.tensors[*self.by_name.get(name)?];
+        Some((&located.tensor, located.slice(self.files[*file].bytes())))
     }
 
     /// Free text of the headers, of all shards together.

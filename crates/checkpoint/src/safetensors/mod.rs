@@ -4,6 +4,7 @@
 //! as JSON, then the tensors' bytes back to back. Unlike most readers this one also refuses duplicate names and trailing
 //! bytes, and never allocates by a number that it has not held against the file's length.
 
+mod describe;
 mod error;
 mod file;
 mod header;
@@ -11,6 +12,7 @@ mod index;
 mod sharded_writer;
 mod writer;
 
+pub use describe::describe;
 pub use error::{Error, Problem};
 pub use file::Safetensors;
 pub use header::Header;
