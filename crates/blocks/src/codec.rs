@@ -55,8 +55,6 @@ impl Decoder {
             portable: decode_blocks::<B, LEN>,
             #[cfg(target_arch = "x86_64")]
             avx2: decode_avx2::<B, LEN>,
-            #[cfg(target_arch = "x86_64")]
-            avx512: decode_avx512::<B, LEN>,
         };
         Decoder { stored_type: B::TYPE, kernels }
     }
@@ -89,8 +87,6 @@ impl Encoder {
             portable: encode_blocks::<B, LEN>,
             #[cfg(target_arch = "x86_64")]
             avx2: encode_avx2::<B, LEN>,
-            #[cfg(target_arch = "x86_64")]
-            avx512: encode_avx512::<B, LEN>,
         };
         Encoder { stored_type: B::TYPE, kernels }
     }
@@ -117,12 +113,6 @@ impl Encoder {
         // SAFETY: an `Isa` exists only where this CPU has its instructions.
         unsafe { (self.kernels.get(isa))(src, dst) }
     }
-}
-
-/// For [`EncodeBlock::holds`]: a maximum by comparisons passes over a NaN in silence.
-#[inline(always)]
-pub(crate) fn all_finite<const LEN: usize>(values: &[f32; LEN]) -> bool {
-    values.iter().fold(true, |all, value| all & value.is_finite())
 }
 
 /// Holds a block's Rust layout against the table of stored types.
@@ -197,19 +187,88 @@ fn decode_avx2<B: DecodeBlock<LEN>, const LEN: usize>(src: &[u8], dst: &mut [f32
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn decode_avx512<B: DecodeBlock<LEN>, const LEN: usize>(src: &[u8], dst: &mut [f32]) -> Result<(), BlockError> {
-    decode_blocks::<B, LEN>(src, dst)
-}
-
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn encode_avx2<B: EncodeBlock<LEN>, const LEN: usize>(src: &[f32], dst: &mut [u8]) -> Result<(), BlockError> {
     encode_blocks::<B, LEN>(src, dst)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn encode_avx512<B: EncodeBlock<LEN>, const LEN: usize>(src: &[f32], dst: &mut [u8]) -> Result<(), BlockError> {
-    encode_blocks::<B, LEN>(src, dst)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use model::StoredType;
+
+    use crate::isa::Isa;
+    use crate::{BlockError, decodable, decode_rows, decoder, encodable, encode_rows, encoder};
+
+    /// Bits without a pattern: xorshift, the same ones each time.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .take(len)
+        .collect()
+    }
+
+    #[test]
+    fn instruction_sets_agree_to_the_bit() {
+        const VALUES: usize = 256 * 37;
+        let weights: Vec<f32> =
+            noise(VALUES * 2).as_chunks::<2>().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)) * 3e-6).collect();
+        for stored_type in decodable() {
+            let bytes = noise(stored_type.row_bytes(VALUES as u64).unwrap() as usize);
+            let decoded = |isa| {
+                let mut values = vec![0.0f32; VALUES];
+                decoder(stored_type).unwrap().decode_with(isa, &bytes, &mut values).unwrap();
+                // A NaN out of arithmetic has no defined bits.
+                values.into_iter().map(|v| if v.is_nan() { u32::MAX } else { v.to_bits() }).collect::<Vec<_>>()
+            };
+            for isa in Isa::available() {
+                assert!(decoded(isa) == decoded(Isa::PORTABLE), "{stored_type} on {isa:?}");
+            }
+        }
+        for stored_type in encodable() {
+            let encoded = |isa| {
+                let mut bytes = vec![0; stored_type.row_bytes(VALUES as u64).unwrap() as usize];
+                encoder(stored_type).unwrap().encode_with(isa, &weights, &mut bytes).unwrap();
+                bytes
+            };
+            for isa in Isa::available() {
+                assert!(encoded(isa) == encoded(Isa::PORTABLE), "{stored_type} on {isa:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_must_fit() {
+        for stored_type in decodable() {
+            let (len, bytes) = (stored_type.block_len() as usize, stored_type.block_bytes() as usize);
+            let error = decode_rows(stored_type, &vec![0; 2 * bytes + 1], &mut vec![0.0; 2 * len]);
+            let expected =
+                BlockError::Length { stored_type, values: 2 * len, bytes: 2 * bytes + 1, expected: 2 * bytes };
+            assert_eq!(error, Err(expected));
+            assert_eq!(decode_rows(stored_type, &[], &mut []), Ok(()));
+        }
+        for stored_type in encodable() {
+            let (len, bytes) = (stored_type.block_len() as usize, stored_type.block_bytes() as usize);
+            let error = encode_rows(stored_type, &vec![0.0; 2 * len], &mut vec![0; bytes]);
+            assert_eq!(error, Err(BlockError::Length { stored_type, values: 2 * len, bytes, expected: 2 * bytes }));
+        }
+        let stored_type = StoredType::Q4_1;
+        let partial = Err(BlockError::PartialBlock { stored_type, values: 33 });
+        assert_eq!(decode_rows(stored_type, &[0; 20], &mut [0.0; 33]), partial);
+        assert_eq!(encode_rows(stored_type, &[0.0; 33], &mut [0; 20]), partial);
+    }
+
+    #[test]
+    fn what_is_not_here_is_named_beside_what_is() {
+        let error = decode_rows(StoredType::Iq2Xs, &[], &mut []).unwrap_err();
+        assert!(error.to_string().starts_with("no decoder for `iq2_xs`; known are `f32`, `f16`,"), "{error}");
+        let error = encode_rows(StoredType::Q6K, &[], &mut []).unwrap_err();
+        assert_eq!(error.to_string(), "no encoder for `q6_k`; known are `f32`, `f16`, `bf16`, `q4_0`, `q4_1`, `q8_0`");
+    }
 }

@@ -90,6 +90,8 @@ impl EncodeBlock<1> for Bf16 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use model::StoredType::{Bf16, F16, F32};
 
     use crate::{BlockError, decode_rows, encode_rows, golden};

@@ -14,8 +14,6 @@ enum Set {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
 }
 
 /// The same function for each set.
@@ -26,9 +24,6 @@ pub(crate) struct Kernels<F> {
     /// Needs AVX2.
     #[cfg(target_arch = "x86_64")]
     pub avx2: F,
-    /// Needs AVX-512 F, BW, DQ and VL.
-    #[cfg(target_arch = "x86_64")]
-    pub avx512: F,
 }
 
 impl Isa {
@@ -39,14 +34,8 @@ impl Isa {
     pub(crate) fn available() -> Vec<Isa> {
         let mut sets = vec![Isa::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if has!("avx2") {
-                sets.push(Isa(Set::Avx2));
-            }
-            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                sets.push(Isa(Set::Avx512));
-            }
+        if std::arch::is_x86_feature_detected!("avx2") {
+            sets.push(Isa(Set::Avx2));
         }
         sets
     }
@@ -65,8 +54,6 @@ impl<F: Copy> Kernels<F> {
             Set::Portable => self.portable,
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => self.avx2,
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512 => self.avx512,
         }
     }
 }

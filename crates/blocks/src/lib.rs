@@ -20,11 +20,13 @@
 mod c_cast;
 mod codec;
 mod error;
+mod extent;
 mod float;
 mod half_bits;
 mod iq4_nl;
 mod iq4_xs;
 mod isa;
+mod nibbles;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -38,6 +40,7 @@ mod q8_0;
 mod registry;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod golden;
 
 use model::StoredType;

@@ -25,15 +25,19 @@ impl DecodeBlock<256> for Q2K {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let (d, dmin) = (self.d.to_f32(), self.dmin.to_f32());
-        let (groups, _) = values.as_chunks_mut::<16>();
-        for (index, group) in groups.iter_mut().enumerate() {
-            let scale = d * f32::from(self.scales[index] & 0x0F);
-            let min = dmin * f32::from(self.scales[index] >> 4);
-            // Eight groups a half: bit pair `index / 2`, and the lower or upper 16 of its bytes.
-            let shift = index % 8 / 2 * 2;
-            let qs = &self.qs[index / 8 * 32 + index % 2 * 16..][..16];
-            for (value, byte) in group.iter_mut().zip(qs) {
-                *value = scale * f32::from((byte >> shift) & 3) - min;
+        let group = |index: usize| {
+            let packed = self.scales[index];
+            (d * f32::from(packed & 0x0F), dmin * f32::from(packed >> 4))
+        };
+        let (runs, _) = values.as_chunks_mut::<32>();
+        for (run, values) in runs.iter_mut().enumerate() {
+            let (s0, m0) = group(2 * run);
+            let (s1, m1) = group(2 * run + 1);
+            let qs = &self.qs[run / 4 * 32..][..32];
+            let shift = run % 4 * 2;
+            for j in 0..16 {
+                values[j] = s0 * f32::from((qs[j] >> shift) & 3) - m0;
+                values[j + 16] = s1 * f32::from((qs[j + 16] >> shift) & 3) - m1;
             }
         }
     }

@@ -7,8 +7,10 @@ use model::StoredType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::c_cast::{reciprocal_or_zero, to_int8};
-use crate::codec::{DecodeBlock, EncodeBlock, all_finite};
+use crate::codec::{DecodeBlock, EncodeBlock};
+use crate::extent::{all_finite, largest_magnitude};
 use crate::half_bits::HalfBits;
+use crate::nibbles;
 
 /// Value `j` lies in the low nibble of `qs[j]`, value `j + 16` in the high one.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -24,9 +26,9 @@ impl DecodeBlock<32> for Q4_0 {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 32]) {
         let d = self.d.to_f32();
-        for j in 0..16 {
-            values[j] = (i32::from(self.qs[j] & 0x0F) - 8) as f32 * d;
-            values[j + 16] = (i32::from(self.qs[j] >> 4) - 8) as f32 * d;
+        let quants = nibbles::unpack(&self.qs);
+        for (value, q) in values.iter_mut().zip(&quants) {
+            *value = f32::from(*q as i8 - 8) * d;
         }
     }
 }
@@ -34,18 +36,16 @@ impl DecodeBlock<32> for Q4_0 {
 impl EncodeBlock<32> for Q4_0 {
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        // The first of the values of largest magnitude gives the sign; +0 where all are zero.
-        let mut extreme = 0.0f32;
-        for v in values {
-            if extreme.abs() < v.abs() {
-                extreme = *v;
-            }
-        }
+        // The first of the values of largest magnitude gives the sign; +0 where all are zeros of any sign.
+        let largest = largest_magnitude(values);
+        let extreme = values.iter().copied().find(|v| v.abs() == largest && largest > 0.0).unwrap_or(0.0);
         let d = extreme / -8.0;
         let inverse = reciprocal_or_zero(d);
-        let quantize = |v: f32| to_int8(v * inverse + 8.5).min(15) as u8;
-        let qs = std::array::from_fn(|j| quantize(values[j]) | quantize(values[j + 16]) << 4);
-        Q4_0 { d: HalfBits::from_f32(d), qs }
+        let mut quants = [0; 32];
+        for (q, v) in quants.iter_mut().zip(values) {
+            *q = to_int8(v * inverse + 8.5).min(15) as u8;
+        }
+        Q4_0 { d: HalfBits::from_f32(d), qs: nibbles::pack(quants) }
     }
 
     #[inline(always)]

@@ -7,8 +7,10 @@ use model::StoredType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::c_cast::{reciprocal_or_zero, to_int8};
-use crate::codec::{DecodeBlock, EncodeBlock, all_finite};
+use crate::codec::{DecodeBlock, EncodeBlock};
+use crate::extent::all_finite;
 use crate::half_bits::HalfBits;
+use crate::nibbles;
 
 /// Value `j` lies in the low nibble of `qs[j]`, value `j + 16` in the high one.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -25,9 +27,9 @@ impl DecodeBlock<32> for Q4_1 {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 32]) {
         let (d, m) = (self.d.to_f32(), self.m.to_f32());
-        for j in 0..16 {
-            values[j] = f32::from(self.qs[j] & 0x0F) * d + m;
-            values[j + 16] = f32::from(self.qs[j] >> 4) * d + m;
+        let quants = nibbles::unpack(&self.qs);
+        for (value, q) in values.iter_mut().zip(&quants) {
+            *value = f32::from(*q) * d + m;
         }
     }
 }
@@ -43,9 +45,11 @@ impl EncodeBlock<32> for Q4_1 {
         }
         let d = (max - min) / 15.0;
         let inverse = reciprocal_or_zero(d);
-        let quantize = |v: f32| to_int8((v - min) * inverse + 0.5).min(15) as u8;
-        let qs = std::array::from_fn(|j| quantize(values[j]) | quantize(values[j + 16]) << 4);
-        Q4_1 { d: HalfBits::from_f32(d), m: HalfBits::from_f32(min), qs }
+        let mut quants = [0; 32];
+        for (q, v) in quants.iter_mut().zip(values) {
+            *q = to_int8((v - min) * inverse + 0.5).min(15) as u8;
+        }
+        Q4_1 { d: HalfBits::from_f32(d), m: HalfBits::from_f32(min), qs: nibbles::pack(quants) }
     }
 
     #[inline(always)]

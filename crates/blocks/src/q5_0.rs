@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::codec::DecodeBlock;
 use crate::half_bits::HalfBits;
+use crate::nibbles;
 
 /// Low four bits of values `j` and `j + 16` in the nibbles of `qs[j]`; fifth bit of value `j` in bit `j` of `qh`.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -24,21 +25,20 @@ impl DecodeBlock<32> for Q5_0 {
     fn decode(&self, values: &mut [f32; 32]) {
         let d = self.d.to_f32();
         let quants = five_bits(&self.qs, self.qh);
-        for (value, q) in values.iter_mut().zip(quants) {
-            *value = (q as i32 - 16) as f32 * d;
+        for (value, q) in values.iter_mut().zip(&quants) {
+            *value = f32::from(*q as i8 - 16) * d;
         }
     }
 }
 
 /// Nibbles joined with their fifth bits: 32 integers below 32.
 #[inline(always)]
-pub(crate) fn five_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u32; 32] {
-    let fifth = u32::from_le_bytes(qh);
-    std::array::from_fn(|j| {
-        let byte = u32::from(qs[j % 16]);
-        let nibble = if j < 16 { byte & 0x0F } else { byte >> 4 };
-        nibble | ((fifth >> j) & 1) << 4
-    })
+pub(crate) fn five_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u8; 32] {
+    let mut quants = nibbles::unpack(qs);
+    for (j, q) in quants.iter_mut().enumerate() {
+        *q |= ((qh[j / 8] >> (j % 8)) & 1) << 4;
+    }
+    quants
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ impl DecodeBlock<32> for Q5_1 {
     fn decode(&self, values: &mut [f32; 32]) {
         let (d, m) = (self.d.to_f32(), self.m.to_f32());
         let quants = five_bits(&self.qs, self.qh);
-        for (value, q) in values.iter_mut().zip(quants) {
-            *value = q as i32 as f32 * d + m;
+        for (value, q) in values.iter_mut().zip(&quants) {
+            *value = f32::from(*q) * d + m;
         }
     }
 }

@@ -25,19 +25,29 @@ impl DecodeBlock<256> for Q6K {
     #[inline(always)]
     fn decode(&self, values: &mut [f32; 256]) {
         let d = self.d.to_f32();
-        let (groups, _) = values.as_chunks_mut::<16>();
-        for (index, group) in groups.iter_mut().enumerate() {
-            let scale = d * f32::from(self.scales[index]);
-            let (half, run, offset) = (index / 8, index / 2 % 4, index % 2 * 16);
-            let ql = &self.ql[64 * half + run % 2 * 32 + offset..][..16];
-            let qh = &self.qh[32 * half + offset..][..16];
-            for ((value, low), high) in group.iter_mut().zip(ql).zip(qh) {
-                let nibble = (low >> (run / 2 * 4)) & 0x0F;
-                let q = nibble | ((high >> (2 * run)) & 3) << 4;
-                *value = scale * f32::from(q as i8 - 32);
+        let scales = self.scales.map(|scale| d * f32::from(scale));
+        for half in 0..2 {
+            let values = &mut values[128 * half..][..128];
+            let ql = &self.ql[64 * half..][..64];
+            let qh = &self.qh[32 * half..][..32];
+            for group in 0..2 {
+                let scale = |run: usize| scales[8 * half + 2 * run + group];
+                let (s0, s1, s2, s3) = (scale(0), scale(1), scale(2), scale(3));
+                for j in 16 * group..16 * group + 16 {
+                    let (low, high, bits) = (ql[j], ql[j + 32], qh[j]);
+                    values[j] = s0 * centred((low & 0x0F) | (bits & 3) << 4);
+                    values[j + 32] = s1 * centred((high & 0x0F) | ((bits >> 2) & 3) << 4);
+                    values[j + 64] = s2 * centred((low >> 4) | ((bits >> 4) & 3) << 4);
+                    values[j + 96] = s3 * centred((high >> 4) | (bits >> 6) << 4);
+                }
             }
         }
     }
+}
+
+#[inline(always)]
+fn centred(q: u8) -> f32 {
+    f32::from(q as i8 - 32)
 }
 
 #[cfg(test)]

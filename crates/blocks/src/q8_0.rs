@@ -7,7 +7,8 @@ use model::StoredType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::c_cast::{reciprocal_or_zero, to_int8};
-use crate::codec::{DecodeBlock, EncodeBlock, all_finite};
+use crate::codec::{DecodeBlock, EncodeBlock};
+use crate::extent::{all_finite, largest_magnitude};
 use crate::half_bits::HalfBits;
 
 /// One byte a value.
@@ -33,12 +34,13 @@ impl DecodeBlock<32> for Q8_0 {
 impl EncodeBlock<32> for Q8_0 {
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        // Magnitudes order as their bits do, and an integer maximum can be vectorized.
-        let largest = values.iter().fold(0, |largest, v| v.abs().to_bits().max(largest));
-        let d = f32::from_bits(largest) / 127.0;
+        let d = largest_magnitude(values) / 127.0;
         let inverse = reciprocal_or_zero(d);
         // `round` is C's `roundf`: halves away from zero.
-        let qs = std::array::from_fn(|j| to_int8((values[j] * inverse).round()));
+        let mut qs = [0; 32];
+        for (q, v) in qs.iter_mut().zip(values) {
+            *q = to_int8((v * inverse).round());
+        }
         Q8_0 { d: HalfBits::from_f32(d), qs }
     }
 
