@@ -3,6 +3,10 @@
 pub mod artifact;
 pub mod key;
 pub mod pipeline;
+pub mod planning;
 pub mod platform;
 pub mod plugins;
+pub mod report;
+pub mod run;
+pub mod schedule;
 pub mod worker;

@@ -1,29 +1,26 @@
 //! The order of stages, and circles in it.
 
+use crate::schedule::{Progress, ready};
+
 /// An order in which every stage comes after what it needs, as close to the written order as possible; or a circle,
 /// first stage repeated at the end.
 ///
 /// `needs[i]` are the stages that stage `i` waits for.
 pub fn order(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut order = Vec::new();
-    let mut done = vec![false; needs.len()];
-    while order.len() < needs.len() {
-        let ready = (0..needs.len()).find(|&i| !done[i] && needs[i].iter().all(|&n| done[n]));
-        match ready {
-            Some(i) => {
-                done[i] = true;
-                order.push(i);
-            }
-            None => return Err(circle(needs, &done)),
-        }
+    let mut progress = vec![Progress::Waiting; needs.len()];
+    while let Some(&next) = ready(needs, &progress).first() {
+        progress[next] = Progress::Done;
+        order.push(next);
     }
-    Ok(order)
+    if order.len() == needs.len() { Ok(order) } else { Err(circle(needs, &progress)) }
 }
 
 /// Follows unmet needs until one comes again. Every stage that is not done has one, so this ends.
-fn circle(needs: &[Vec<usize>], done: &[bool]) -> Vec<usize> {
-    let mut path: Vec<usize> = (0..needs.len()).filter(|&i| !done[i]).take(1).collect();
-    while let Some(next) = path.last().and_then(|&at| needs[at].iter().copied().find(|&n| !done[n])) {
+fn circle(needs: &[Vec<usize>], progress: &[Progress]) -> Vec<usize> {
+    let stuck = |&i: &usize| progress[i] != Progress::Done;
+    let mut path: Vec<usize> = (0..needs.len()).filter(stuck).take(1).collect();
+    while let Some(next) = path.last().and_then(|&at| needs[at].iter().copied().find(stuck)) {
         if let Some(start) = path.iter().position(|&p| p == next) {
             path.drain(..start);
             path.push(next);

@@ -76,7 +76,9 @@ impl ResolvedStage {
 pub struct Pipeline {
     /// `pipeline.name`, or the file's stem.
     pub name: String,
-    /// The directory of the pipeline file, absolute.
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
+    /// Its directory.
     pub base_dir: PathBuf,
     /// Stages in an order in which they can run.
     pub stages: Vec<ResolvedStage>,
@@ -144,7 +146,7 @@ impl PipelineFile {
             return Err(Problems { sources: self.sources, list: self.problems });
         }
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Pipeline { name: self.raw.name.unwrap_or(stem), base_dir, stages })
+        Ok(Pipeline { name: self.raw.name.unwrap_or(stem), file: self.file, base_dir, stages })
     }
 
     fn base_dir(&self) -> &Path {

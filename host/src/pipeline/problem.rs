@@ -158,6 +158,23 @@ impl Problems {
         out
     }
 
+    /// All messages for scripts; lines and columns count from 1.
+    pub fn to_json(&self) -> serde_json::Value {
+        let entry = |problem: &Located<Problem>| {
+            let source = self.sources.of(&problem.span);
+            let before = &source.text[..problem.span.range.start.min(source.text.len())];
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            serde_json::json!({
+                "message": problem.value.to_string(),
+                "help": problem.value.help(),
+                "source": source.name,
+                "line": before.matches('\n').count() + 1,
+                "column": before[line_start..].chars().count() + 1,
+            })
+        };
+        self.list.iter().map(entry).collect()
+    }
+
     fn group<'a>(&'a self, problem: &'a Located<Problem>) -> annotate_snippets::Group<'a> {
         let source = self.sources.of(&problem.span);
         let range = problem.span.range.start.min(source.text.len())..problem.span.range.end.min(source.text.len());

@@ -4,12 +4,14 @@
 #[cfg(not(unix))]
 compile_error!("workers need process groups and signals; see `host/src/platform/`");
 
+mod cpu;
 mod files;
 mod memory;
 mod paths;
 mod process;
 
-pub use files::{FileIdentity, free_space, sync_directory};
+pub use cpu::cpu_name;
+pub use files::{FileIdentity, free_space, link, sync_directory};
 pub use memory::{MemoryUsage, available_memory, own_memory};
 pub use paths::{cache_dir, data_dir, is_library, system_plugin_dir};
 pub use process::{

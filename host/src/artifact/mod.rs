@@ -1,0 +1,9 @@
+//! What stages made, kept by key; what files hold, remembered by identity.
+
+mod digest;
+mod reference;
+mod store;
+
+pub use digest::{ContentError, DigestMemory};
+pub use reference::changed_file;
+pub use store::{Slot, SlotLock, Store, StoreError, StoredKey};

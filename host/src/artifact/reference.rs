@@ -1,0 +1,26 @@
+//! Artifacts that point at files which are not ours: true only while those files are what they were.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::digest::DigestMemory;
+use crate::worker::SealedOutput;
+
+/// The first file of a reference that is gone or holds something else. Costs a look at each file, unless one changed.
+pub fn changed_file(output: &SealedOutput, memory: &DigestMemory) -> Option<PathBuf> {
+    let root = output.reference.as_deref()?;
+    let stale = |path: &PathBuf, digest: &str| memory.file(path).map_or(true, |now| now != digest);
+    output.files.iter().map(|f| (file_path(root, &f.path), &f.digest)).find(|(p, d)| stale(p, d)).map(|(p, _)| p)
+}
+
+/// Remembers what sealing found out, within the last `took`, about files that are not ours.
+pub fn learn(output: &SealedOutput, took: Duration, memory: &DigestMemory) {
+    for (root, file) in output.reference.iter().flat_map(|r| output.files.iter().map(move |f| (r, f))) {
+        memory.learn(&file_path(root, &file.path), &file.digest, took);
+    }
+}
+
+/// An output's file; an empty name is the output itself.
+fn file_path(root: &Path, name: &str) -> PathBuf {
+    if name.is_empty() { root.into() } else { root.join(name) }
+}

@@ -1,0 +1,53 @@
+//! What the host itself finds out about a plan: port constraints, memory, disk.
+
+use std::collections::BTreeMap;
+
+use stage_api::{Estimate, Finding, Input, Severity};
+
+use super::stage_plan::StagePlan;
+use crate::pipeline::ResolvedStage;
+use crate::report::bytes;
+
+/// Facts that a port demands and a description does not have.
+pub fn constraints(stage: &ResolvedStage, inputs: &BTreeMap<String, Input>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for port in &stage.offer.signature.inputs {
+        let Some(input) = inputs.get(&port.name) else { continue };
+        for (fact, accepted) in &port.constraints {
+            let got = input.description.facts.get(fact);
+            if got.is_some_and(|g| accepted.contains(g)) {
+                continue;
+            }
+            let from = stage.inputs.get(&port.name).map(|o| o.stage.as_str()).unwrap_or_default();
+            let got = got.map_or_else(|| "does not say".into(), |g| format!("has `{g}`"));
+            let accepted = accepted.iter().map(|a| format!("`{a}`")).collect::<Vec<_>>().join(" or ");
+            let message = format!("input `{}` takes `{fact}` = {accepted}, but `{from}` {got}", port.name);
+            findings.push(Finding::new(Severity::Error, "unfit_input", message));
+        }
+    }
+    findings
+}
+
+/// Says so where a stage needs more memory than there is.
+pub fn memory(estimate: &Estimate, budget: Option<u64>) -> Option<Finding> {
+    let (needed, budget) = (estimate.memory?, budget?);
+    (needed > budget).then(|| {
+        let message = format!("needs {} of memory, and there are {}", bytes(needed), bytes(budget));
+        Finding::new(Severity::Error, "over_memory", message)
+            .with_help("close other programs, choose smaller parameters, or set another limit with `--memory`")
+    })
+}
+
+/// Says so where everything that must be made does not fit on the disk.
+pub fn disk(stages: &[StagePlan], free: Option<u64>) -> Option<Finding> {
+    let free = free?;
+    let to_run = || stages.iter().filter(|s| !s.is_cached()).map(|s| &s.plan.estimate);
+    let outputs: u64 = to_run().filter_map(|e| e.disk).fold(0, u64::saturating_add);
+    // Scratch is deleted when its stage is done, so only the largest counts.
+    let needed = outputs.saturating_add(to_run().filter_map(|e| e.scratch).max().unwrap_or(0));
+    (needed > free).then(|| {
+        let message = format!("the stages write {}, and the disk has {} free", bytes(needed), bytes(free));
+        Finding::new(Severity::Error, "over_disk", message)
+            .with_help("`host cache list` shows what takes space; `HOST_CACHE_DIR` moves the cache to another disk")
+    })
+}
