@@ -5,15 +5,18 @@
 //! name only when it is complete.
 
 pub mod adapter;
-pub mod checkpoint;
+mod checkpoint;
+pub mod coverage;
 pub mod digest;
 pub mod file_error;
 pub mod gguf;
 pub mod hf_directory;
 pub mod partial_file;
+pub mod resolve;
 pub mod safetensors;
 pub mod source;
 pub mod tensor;
+pub mod view;
 mod write_order;
 
 pub use checkpoint::{Checkpoint, OpenError};
@@ -22,4 +25,5 @@ pub use hf_directory::{DirectoryError, HfDirectory};
 pub use model::description::StoredTensor;
 pub use source::{ByteSource, MappedFile};
 pub use tensor::LocatedTensor;
+pub use view::{ModelView, RowReader, ViewError};
 pub use write_order::OrderError;

@@ -51,6 +51,15 @@ fn a_pattern_matches_whole_names_only() {
     assert_eq!(config.rank_of(Q).unwrap(), 4);
 }
 
+#[test]
+fn a_configuration_that_peft_wrote_is_read() {
+    let config = AdapterConfig::parse(include_bytes!("data/peft_adapter_config.json")).unwrap();
+    let mut expected = AdapterConfig::new(4, 8.0, config.target_modules.clone());
+    expected.base_model_name_or_path = Some("x".into());
+    assert_eq!(config, expected);
+    assert_eq!(config.target_modules.len(), 2);
+}
+
 /// A configuration with one key changed.
 fn parse_with(key: &str, value: Value) -> Result<AdapterConfig, String> {
     let mut json = adapter().config.to_json();

@@ -27,7 +27,7 @@ pub struct AdapterConfig {
 }
 
 /// Keys that change nothing once the matrices are there.
-const HARMLESS: [&str; 18] = [
+const HARMLESS: [&str; 17] = [
     "task_type",
     "auto_mapping",
     "peft_version",
@@ -45,7 +45,6 @@ const HARMLESS: [&str; 18] = [
     "qalora_group_size",
     "runtime_config",
     "ensure_weight_tying",
-    "kasa_config",
 ];
 
 /// Keys that are read.
@@ -62,7 +61,7 @@ const READ: [&str; 9] = [
 ];
 
 /// Keys of parts of LoRA that are known and refused unless they are off.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 14] = [
     "use_dora",
     "use_qalora",
     "use_bdlora",
@@ -76,6 +75,7 @@ const NOT_YET: [&str; 13] = [
     "arrow_config",
     "velora_config",
     "monteclora_config",
+    "kasa_config",
 ];
 
 /// Initializations that leave the base's weights as they are.
