@@ -1,5 +1,6 @@
 //! wip
 pub mod chat_template;
+pub mod conversation;
 mod eog;
 pub mod finding;
 pub mod gguf;

@@ -87,8 +87,16 @@ pub struct Tokenizer {
     post_processor: Option<PostProcessorWrapper>,
     special_tokens: SpecialTokens,
     chat_template: Option<ChatTemplate>,
-    /// The model's own end tokens and every other at which llama.cpp stops.
-    eog: Vec<u32>,
+    end_tokens: EndTokens,
+}
+
+/// Ids at which generation stops, ascending.
+#[derive(Debug, Clone, Default)]
+struct EndTokens {
+    /// Of a turn or a text.
+    turn: Vec<u32>,
+    /// Those, and the separators of fill-in-the-middle prompts, at which llama.cpp stops as well.
+    generation: Vec<u32>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -124,8 +132,9 @@ impl Tokenizer {
         let chat_template = default
             .map(|template| ChatTemplate::new(&template.source, special_tokens.template_variables()))
             .transpose()?;
-        let mut tokenizer = Self { files, engine, post_processor, special_tokens, chat_template, eog: Vec::new() };
-        tokenizer.eog = tokenizer.end_of_generation();
+        let mut tokenizer =
+            Self { files, engine, post_processor, special_tokens, chat_template, end_tokens: EndTokens::default() };
+        tokenizer.end_tokens = tokenizer.find_end_tokens();
         Ok(tokenizer)
     }
 
@@ -255,29 +264,28 @@ impl Tokenizer {
 
     /// Every id at which llama.cpp stops generating, ascending.
     pub fn end_of_generation_ids(&self) -> &[u32] {
-        &self.eog
+        &self.end_tokens.generation
     }
 
     /// Whether this id ends a turn or a text: a model has to learn to say it.
     pub fn is_end_of_turn(&self, id: u32) -> bool {
-        self.special_id(Role::Eos) == Some(id)
-            || (self.eog.binary_search(&id).is_ok() && self.id_to_token(id).is_some_and(|text| eog::is_end_text(&text)))
-            || stored_end_ids(&self.files).any(|end| end == id)
+        self.end_tokens.turn.binary_search(&id).is_ok()
     }
 
-    fn end_of_generation(&self) -> Vec<u32> {
+    fn find_end_tokens(&self) -> EndTokens {
         let vocab = self.engine.get_vocab(true);
-        let stored = self.special_id(Role::Eos).into_iter().chain(stored_end_ids(&self.files));
-        eog::end_of_generation_ids(vocab.iter().map(|(text, id)| (*id, text.as_str())), stored)
+        let stored: Vec<u32> = self.special_id(Role::Eos).into_iter().chain(stored_end_ids(&self.files)).collect();
+        let tokens = vocab.iter().map(|(text, id)| (*id, text.as_str()));
+        let generation = eog::end_of_generation_ids(tokens, stored.iter().copied());
+        let ends_turn =
+            |id: &u32| stored.contains(id) || self.id_to_token(*id).is_some_and(|text| eog::is_end_text(&text));
+        EndTokens { turn: generation.iter().copied().filter(ends_turn).collect(), generation }
     }
 
     /// The tokenizer in a few facts.
     pub fn summary(&self) -> TokenizerSummary {
         let clean_spaces = self.files.tokenizer_config()["clean_up_tokenization_spaces"].as_bool().unwrap_or(true);
-        let adds = |role: Role| {
-            let around = self.encode("", true).unwrap_or_default();
-            self.special_id(role).is_some_and(|id| around.ids.contains(&id))
-        };
+        let around = self.encode("a", true).unwrap_or_default();
         TokenizerSummary {
             kind: self.kind(),
             pre: PreTokenizer::recognise(self.files.tokenizer(), clean_spaces).ok().map(|pre| pre.name.to_owned()),
@@ -286,9 +294,9 @@ impl Tokenizer {
             eos: self.special_id(Role::Eos),
             pad: self.special_id(Role::Pad),
             unk: self.special_id(Role::Unk),
-            eog: self.eog.clone(),
-            add_bos: adds(Role::Bos),
-            add_eos: adds(Role::Eos),
+            eog: self.end_tokens.generation.clone(),
+            add_bos: around.added.first() == Some(&true),
+            add_eos: around.added.last() == Some(&true),
             chat_templates: self.files.chat_templates().unwrap_or_default().into_iter().map(|t| t.name).collect(),
             sha256: digest(&self.files),
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use minijinja::value::{Serde, merge_maps};
 use minijinja::{Environment, Error, Value, context};
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 
 pub use clock::Clock;
 
@@ -110,6 +111,14 @@ impl ChatTemplate {
     /// The jinja source.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// A short name for messages: the digest's start and the source's.
+    pub fn label(&self) -> String {
+        let digest = Sha256::digest(self.source.as_bytes());
+        let digest: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let line: String = self.source.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        format!("{digest} (`{line}…`)")
     }
 
     /// Whether the template marks the assistant's text itself.
