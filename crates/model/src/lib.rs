@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod adapter;
 pub mod architecture;
 pub mod description;
 pub mod expr;
@@ -13,6 +14,7 @@ pub mod inventory;
 pub mod row_map;
 pub mod stored_type;
 
+pub use adapter::AdapterDescription;
 pub use architecture::Architecture;
 pub use description::ModelDescription;
 pub use expr::Expr;

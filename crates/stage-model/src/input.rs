@@ -1,0 +1,111 @@
+//! Models and adapters on a stage's input ports.
+
+use std::path::{Path, PathBuf};
+
+use checkpoint::Checkpoint;
+use model::description::Reading;
+use model::{AdapterDescription, ModelDescription};
+use serde::de::DeserializeOwned;
+use stage_api::{Context, Description, Error, Result};
+
+use crate::stage_error;
+
+/// A model as a stage plans on it.
+#[derive(Debug, Clone)]
+pub struct ModelInput {
+    /// Headers.
+    pub description: ModelDescription,
+    /// What the family makes of them.
+    pub reading: Reading,
+}
+
+impl ModelInput {
+    /// The model on `port`, which must be connected.
+    pub fn of(ctx: &Context, port: &str) -> Result<Self> {
+        Self::read(ctx, body(&ctx.input(port)?.description, port)?)
+    }
+
+    /// The model on `port`, where the pipeline connected one.
+    pub fn optional(ctx: &Context, port: &str) -> Result<Option<Self>> {
+        ctx.optional_input(port).is_some().then(|| Self::of(ctx, port)).transpose()
+    }
+
+    /// Lets the family that claims the model read it.
+    pub fn read(ctx: &Context, description: ModelDescription) -> Result<Self> {
+        let reading = model_api::family::read(ctx, &description)?;
+        Ok(Self { description, reading })
+    }
+
+    /// Maps the model's files and holds their headers against the description: what was planned is what is read.
+    pub fn open(&self, ctx: &Context, port: &str) -> Result<Checkpoint> {
+        let path = model_path(ctx.input_path(port)?)?;
+        let checkpoint = Checkpoint::open(&path).map_err(stage_error("unreadable_model"))?;
+        let found: Vec<_> = checkpoint.tensors().into_iter().cloned().collect();
+        if found != self.description.tensors {
+            return Err(Error::new("changed_model", format!("`{}` is not the model that was planned", path.display()))
+                .with_help("its tensors changed since planning; run the pipeline again"));
+        }
+        Ok(checkpoint)
+    }
+}
+
+/// An adapter as a stage plans on it.
+#[derive(Debug, Clone)]
+pub struct AdapterInput {
+    /// Headers.
+    pub description: AdapterDescription,
+}
+
+impl AdapterInput {
+    /// The adapter on `port`, where the pipeline connected one.
+    pub fn optional(ctx: &Context, port: &str) -> Result<Option<Self>> {
+        let Some(input) = ctx.optional_input(port) else { return Ok(None) };
+        Ok(Some(Self { description: body(&input.description, port)? }))
+    }
+
+    /// The adapter's weights, checked against the modules of the model that it changes.
+    pub fn open(&self, ctx: &Context, port: &str, reading: &Reading) -> Result<checkpoint::adapter::Adapter> {
+        let path = ctx.input_path(port)?;
+        let adapter = checkpoint::adapter::Adapter::read(path).map_err(stage_error("unreadable_adapter"))?;
+        let linears = reading.architecture.linears();
+        let known = linears.into_iter().map(|l| {
+            let shape =
+                checkpoint::adapter::ModuleShape { in_features: l.in_features, out_features: l.out_features };
+            (l.module.clone(), shape)
+        });
+        let problems = adapter.check_modules(&known.collect());
+        match problems.as_slice() {
+            [] => Ok(adapter),
+            [first, rest @ ..] => {
+                let mut error = Error::from_source("unfit_adapter", first);
+                error.causes.extend(rest.iter().map(ToString::to_string));
+                Err(error.with_help("the adapter was made for another model"))
+            }
+        }
+    }
+}
+
+/// The model's path within an artifact: a converted GGUF lies in a directory of its own beside its `Modelfile`.
+pub fn model_path(artifact: &Path) -> Result<PathBuf> {
+    let io = |e: std::io::Error| Error::from_source("io", &e).with_cause(artifact.display().to_string());
+    if !artifact.is_dir() || artifact.join(checkpoint::hf_directory::CONFIG_FILE).exists() {
+        return Ok(artifact.to_owned());
+    }
+    let mut ggufs = Vec::new();
+    for entry in std::fs::read_dir(artifact).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|e| e == "gguf") {
+            ggufs.push(path);
+        }
+    }
+    ggufs.sort();
+    // Of a split model only the first part is opened; it names the others.
+    Ok(ggufs.into_iter().next().unwrap_or_else(|| artifact.to_owned()))
+}
+
+fn body<T: DeserializeOwned>(description: &Description, port: &str) -> Result<T> {
+    serde_json::from_value(description.body.clone()).map_err(|e| {
+        Error::new("bad_description", format!("the description on input `{port}` does not fit: {e}"))
+            .with_help("the stage that made it was built with another version of the `model` crate")
+    })
+}
