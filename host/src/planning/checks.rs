@@ -5,8 +5,14 @@ use std::collections::BTreeMap;
 use stage_api::{Estimate, Finding, Input, Severity};
 
 use super::stage_plan::StagePlan;
-use crate::pipeline::ResolvedStage;
+use crate::pipeline::{OutputRef, ResolvedStage};
 use crate::report::bytes;
+
+/// Says so where a stage left out an output that another one needs.
+pub fn not_made(from: &OutputRef) -> Finding {
+    let message = format!("`{}` made no output `{}`", from.stage, from.output);
+    Finding::new(Severity::Error, "not_made", message)
+}
 
 /// Facts that a port demands and a description does not have.
 pub fn constraints(stage: &ResolvedStage, inputs: &BTreeMap<String, Input>) -> Vec<Finding> {

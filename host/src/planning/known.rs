@@ -40,8 +40,9 @@ impl KnownOutputs {
         }
     }
 
-    /// Takes over what a run made.
+    /// Takes over what a run made; an optional output that it did not make is not known any more.
     pub fn take_result(&mut self, stage: &str, attempt: &std::path::Path, result: &JobResult) {
+        self.0.retain(|output, _| output.stage != stage);
         for (port, known) in known_of(attempt, result) {
             self.insert(stage, &port, known);
         }
@@ -58,6 +59,11 @@ impl KnownOutputs {
             Some((port.clone(), Input { description: known.description.clone(), path: known.path.clone() }))
         };
         stage.inputs.iter().filter_map(input).collect()
+    }
+
+    /// A connected input that will never be made: its stage left that output out.
+    pub fn missing(&self, stage: &ResolvedStage) -> Option<OutputRef> {
+        stage.inputs.values().find(|from| !self.0.contains_key(from)).cloned()
     }
 
     /// Digests of a stage's inputs; `Err` is a stage whose output is not made yet.

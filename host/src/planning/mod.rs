@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 use serde_json::Value;
-use stage_api::{Certainty, Estimate, Finding, Input, Plan, Request, Severity};
+use stage_api::{Certainty, Finding, Input, Plan, Request, Severity};
 
 use crate::artifact::{ContentError, Slot, Store, StoreError};
 use crate::key::{KeyInput, KeyParts};
@@ -97,6 +97,10 @@ impl Planner<'_> {
     /// Plans one stage on what is known about its inputs.
     pub fn stage(&self, stage: &ResolvedStage, known: &KnownOutputs) -> Result<StagePlan, PlanError> {
         let inputs = known.inputs(stage);
+        if let Some(from) = known.missing(stage) {
+            let plan = Plan { findings: vec![checks::not_made(&from)], ..Plan::default() };
+            return Ok(StagePlan::new(stage, plan, Vec::new(), inputs));
+        }
         let unknown = inputs.iter().find(|(_, i)| i.description.certainty == Certainty::Unknown);
         if let Some((port, _)) = unknown {
             let waits_for = stage.inputs.get(port).map(|o| o.stage.clone()).unwrap_or_default();
@@ -207,19 +211,20 @@ impl Planner<'_> {
 /// A stage that says that it can't be planned is a finding, so that the others are still looked at.
 fn refused(error: WorkerError) -> Result<Plan, PlanError> {
     let WorkerFailure::Reported { error: reported } = &error.failure else { return Err(error.into()) };
-    if reported.code == stage_api::Error::PANIC {
+    if reported.code == stage_api::Error::PANIC || reported.code.starts_with("plugin_") {
         return Err(error.into());
     }
     let mut finding = Finding::new(Severity::Error, &reported.code, reported.to_string());
     finding.help = reported.help.clone();
-    Ok(Plan { findings: vec![finding], estimate: Estimate::default(), ..Plan::default() })
+    Ok(Plan { findings: vec![finding], ..Plan::default() })
 }
 
 /// An artifact's place and what its worker said about it.
 pub fn known_of(attempt: &std::path::Path, result: &JobResult) -> BTreeMap<String, Known> {
     let Some(run) = result.run() else { return BTreeMap::new() };
     let known = |(port, sealed): (&String, &crate::worker::SealedOutput)| {
-        let description = run.outcome.outputs.get(port)?.clone();
+        // What was made is what it is, whatever was known before.
+        let description = run.outcome.outputs.get(port)?.clone().with_certainty(Certainty::Exact);
         let path = sealed.reference.clone().unwrap_or_else(|| attempt.join(port));
         Some((port.clone(), Known { description, path: Some(path), content: Some(sealed.digest.clone()) }))
     };

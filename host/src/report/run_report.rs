@@ -135,7 +135,7 @@ pub fn run_summary(report: &RunReport) -> String {
 pub fn figure(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
-        size if size >= 1e6 || size < 1e-3 => format!("{value:.3e}"),
+        size if !(1e-3..1e6).contains(&size) => format!("{value:.3e}"),
         _ if value.fract() == 0.0 => format!("{value}"),
         size if size >= 100.0 => format!("{value:.1}"),
         _ => format!("{value:.4}"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/<pipeline>/<UTC time>/   below the current directory, unless `--run-dir` says otherwise
-//!   pipeline.toml               the pipeline as it ran: variables and flags put in, paths absolute
+//!   resolved.toml               the pipeline as it ran: variables and flags put in, paths absolute
 //!   lineage.json                of each result: key, plugins, extensions, pins, digests, machine
 //!   events.jsonl                what every worker reported, one object a line
 //!   metrics.jsonl               the points of all series
@@ -46,7 +46,7 @@ impl RunLayout {
 
     /// The pipeline as it ran.
     pub fn pipeline(&self) -> PathBuf {
-        self.root.join("pipeline.toml")
+        self.root.join("resolved.toml")
     }
 
     /// Where each result comes from.

@@ -45,8 +45,11 @@ impl RunRecord {
     pub fn start(layout: RunLayout, pipeline: &Pipeline, threads: usize) -> Result<Self, RecordError> {
         fs::create_dir_all(layout.root()).map_err(at(layout.root()))?;
         let path = layout.pipeline();
-        let text = resolved::text(pipeline).map_err(io::Error::other);
-        text.and_then(|t| fs::write(&path, t)).map_err(at(&path))?;
+        // Running a resolved pipeline in its own directory must not rewrite what the user runs.
+        if path != pipeline.file {
+            let text = resolved::text(pipeline).map_err(io::Error::other);
+            text.and_then(|t| fs::write(&path, t)).map_err(at(&path))?;
+        }
         let create = |path: PathBuf| File::create(&path).map_err(at(&path));
         Ok(Self {
             events: create(layout.events())?,

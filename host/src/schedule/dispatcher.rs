@@ -101,7 +101,7 @@ impl<'a> Dispatcher<'a> {
                 let (attempt, result, cached) = self.make(stage, &planned, &key, &why)?;
                 (key, attempt, result, cached)
             }
-            // Every stage that this one needs is done, so its key is known.
+            // Every stage that this one needs is done, and an input that was not made is refused above.
             State::Run { key: None, .. } | State::Later { .. } => unreachable!("stage `{}` has no key", stage.name),
         };
         self.planner.store.remember_last_key(&self.planner.pipeline.file, &stage.name, &key);
