@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use tokenizer::chat_template::{ChatTemplate, ChatTemplateError, Clock, Conversation};
+use tokenizer::chat_template::{ChatTemplate, ChatTemplateError, Clock, Conversation, ollama_template};
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -96,4 +96,54 @@ fn renders_other_templates_where_asked() {
     let rendered = read_json(rendered.into());
     let wrong = differences(templates.into(), rendered.as_object().unwrap());
     assert!(wrong.is_empty(), "{} differences\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The Go templates were run by Go itself, see `golden/scripts/ollama.go`. With `BLESS` set they are written anew.
+#[test]
+fn known_styles_are_written_for_ollama() {
+    let cases = read_json(golden().join("chat_cases.json"));
+    let recognised = ["llama-3.2", "qwen-2.5", "smollm2", "smollm3"];
+    for path in std::fs::read_dir(golden().join("templates")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let go = ollama_template(&template(&std::fs::read_to_string(&path).unwrap(), &cases));
+        assert_eq!(go.is_some(), recognised.contains(&name), "{name}");
+        let Some(go) = go else { continue };
+        let expected = golden().join(format!("ollama/{name}.tmpl"));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&expected, &go.template).unwrap();
+        }
+        assert_eq!(go.template, std::fs::read_to_string(expected).unwrap(), "{name}");
+        assert!(go.stop.iter().any(|stop| stop == "<|im_end|>" || stop == "<|eot_id|>"), "{name}");
+    }
+}
+
+#[test]
+fn refusals_and_mistakes_are_told_apart() {
+    let chat =
+        Conversation { messages: vec![serde_json::json!({"role": "user", "content": "a"})], ..Default::default() };
+    let render =
+        |source: &str| ChatTemplate::new(source, Vec::new()).and_then(|template| template.render(&chat, false));
+    assert!(matches!(render("{% if %}"), Err(ChatTemplateError::Syntax { .. })));
+    assert!(matches!(render("{{ messages[0].content.nothing() }}"), Err(ChatTemplateError::Render { .. })));
+    let raised = render("{% for m in messages %}{{ raise_exception('not ' ~ m.role) }}{% endfor %}").unwrap_err();
+    assert_eq!(raised.to_string(), "chat template refuses the conversation: not user");
+    let endless = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
+    assert!(matches!(render(endless), Err(ChatTemplateError::Render { .. })), "a template cannot run for ever");
+}
+
+#[test]
+fn spans_need_text_without_the_marks() {
+    let source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}";
+    let template = ChatTemplate::new(source, Vec::new()).unwrap();
+    let chat = |content: &str| Conversation {
+        messages: vec![serde_json::json!({"role": "assistant", "content": content})],
+        ..Default::default()
+    };
+    let rendered = template.render_with_spans(&chat("été")).unwrap();
+    assert_eq!((rendered.text.as_str(), rendered.generation), ("été", Some(vec![0..5])));
+    assert!(matches!(template.render_with_spans(&chat("\u{fdd0}")), Err(ChatTemplateError::Noncharacter)));
+    // A block whose text is cut afterwards shows its text, but no longer where it lies.
+    let cut = "{% set all %}{% generation %}{{ messages[0].content }}{% endgeneration %}{% endset %}{{ all[:2] }}";
+    let rendered = ChatTemplate::new(cut, Vec::new()).unwrap().render_with_spans(&chat("abc")).unwrap();
+    assert_eq!((rendered.text.as_str(), rendered.generation), ("ab", None));
 }

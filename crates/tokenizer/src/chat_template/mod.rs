@@ -7,6 +7,7 @@
 mod clock;
 mod environment;
 mod generation;
+mod ollama;
 mod python;
 
 use std::error::Error as _;
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 pub use clock::Clock;
+pub use ollama::{GoTemplate, ollama_template};
 
 use environment::{Marks, Raised, TEMPLATE};
 
