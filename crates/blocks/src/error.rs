@@ -40,7 +40,7 @@ pub enum BlockError {
         expected: usize,
     },
     /// A value that no block can hold: its scale would become NaN or infinite.
-    #[error("value {index} is {value}, which `{stored_type}` cannot store; look for where the tensor lost its numbers")]
+    #[error("value {index} is {value}, which `{stored_type}` cannot store")]
     NonFinite {
         /// The type of the blocks.
         stored_type: StoredType,
@@ -50,7 +50,7 @@ pub enum BlockError {
         value: f32,
     },
     /// A finite value that rounds to infinity in the float it is stored as.
-    #[error("value {index} is {value}, which overflows `{stored_type}`; store this tensor as {}", wider(*.stored_type))]
+    #[error("value {index} is {value}, which overflows `{stored_type}`")]
     Overflow {
         /// `f16` or `bf16`.
         stored_type: StoredType,
@@ -60,10 +60,7 @@ pub enum BlockError {
         value: f32,
     },
     /// Finite values whose block scale or offset exceeds f16.
-    #[error(
-        "the `{stored_type}` block at value {index} ranges from {min} to {max}, \
-         which needs a scale beyond f16's 65504; store this tensor as `bf16`"
-    )]
+    #[error("the `{stored_type}` block at value {index} ranges from {min} to {max}: its scale exceeds f16's 65504")]
     ScaleOverflow {
         /// The type of the blocks.
         stored_type: StoredType,
@@ -76,11 +73,17 @@ pub enum BlockError {
     },
 }
 
-/// The types that hold what `stored_type` can't.
-fn wider(stored_type: StoredType) -> &'static str {
-    match stored_type {
-        StoredType::F16 => "`bf16` or `f32`",
-        _ => "`f32`",
+impl BlockError {
+    /// What to do about it, where the caller's code is not to blame.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            BlockError::NonFinite { .. } => Some("look for the step that lost the tensor's numbers; zero is no repair"),
+            BlockError::Overflow { stored_type: StoredType::F16, .. } | BlockError::ScaleOverflow { .. } => {
+                Some("`bf16` has the range of f32: store the tensor so")
+            }
+            BlockError::Overflow { .. } => Some("only `f32` holds it: store the tensor so"),
+            _ => None,
+        }
     }
 }
 

@@ -125,7 +125,7 @@ mod tests {
         // 65520 is the tie between f16's largest number and its infinity.
         let overflow = encode_rows(F16, &[1.0, 65519.0, -65520.0], &mut [0; 6]);
         assert_eq!(overflow, Err(BlockError::Overflow { stored_type: F16, index: 2, value: -65520.0 }));
-        assert!(overflow.unwrap_err().to_string().contains("store this tensor as `bf16`"));
+        assert!(overflow.unwrap_err().hint().unwrap().contains("bf16"));
 
         let overflow = encode_rows(Bf16, &[f32::MAX], &mut [0; 2]);
         assert_eq!(overflow, Err(BlockError::Overflow { stored_type: Bf16, index: 0, value: f32::MAX }));
