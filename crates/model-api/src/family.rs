@@ -137,8 +137,11 @@ fn claimant(ctx: &Context, model: &ModelDescription) -> Result<CatalogueEntry> {
         }
         several => {
             let plugins: Vec<String> = several.iter().map(|e| format!("`{}` ({})", e.id, e.plugin)).collect();
-            Err(Error::new("ambiguous_family", format!("several families claim {class} `{name}`: {}", plugins.join(", ")))
-                .with_help("leave only one of these plugins where the host looks for plugins"))
+            Err(Error::new(
+                "ambiguous_family",
+                format!("several families claim {class} `{name}`: {}", plugins.join(", ")),
+            )
+            .with_help("leave only one of these plugins where the host looks for plugins"))
         }
     }
 }

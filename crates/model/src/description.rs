@@ -17,8 +17,8 @@ pub struct ModelDescription {
     pub container: Container,
     /// `config.json` as it lies, for safetensors.
     pub config: Option<Value>,
-    /// A GGUF's metadata by key, without arrays of more than [`ModelDescription::MAX_ARRAY`] values (the vocabulary,
-    /// which `tokenizer` sums up).
+    /// A GGUF's metadata by key, without `tokenizer.` keys (which `tokenizer` sums up) and arrays of more than
+    /// [`ModelDescription::MAX_ARRAY`] values.
     pub metadata: BTreeMap<String, MetaValue>,
     /// Stored tensors in file order.
     pub tensors: Vec<StoredTensor>,
@@ -153,9 +153,7 @@ impl ModelDescription {
     /// What a family claims it by: `model_type` of the configuration, or the GGUF architecture.
     pub fn claim(&self) -> Option<(&'static str, &str)> {
         match self.container {
-            Container::Safetensors => {
-                Some(("model_type", self.config.as_ref()?.get("model_type")?.as_str()?))
-            }
+            Container::Safetensors => Some(("model_type", self.config.as_ref()?.get("model_type")?.as_str()?)),
             Container::Gguf => Some(("gguf_architecture", self.metadata.get("general.architecture")?.as_str()?)),
         }
     }
@@ -193,6 +191,18 @@ pub struct GgufHeader {
     pub architecture: String,
     /// The architecture's keys in the order in which they are written.
     pub metadata: Vec<(String, MetaValue)>,
+    /// Which keys llama.cpp's converter writes for the vocabulary.
+    pub vocabulary: VocabularyKeys,
+}
+
+/// How llama.cpp's converter writes a vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VocabularyKeys {
+    /// As for Llama and what derives from it: `add_space_prefix`, and `add_bos_token` for some vocabularies.
+    Llama,
+    /// The vocabulary alone.
+    Plain,
 }
 
 /// A fact that was filled in.

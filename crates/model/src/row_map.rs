@@ -251,11 +251,8 @@ impl<'a> Compiler<'a> {
         if self.unit == Unit::Value {
             target.push(1);
         }
-        let does_not_fit = || ExprError::DoesNotFit {
-            op: "reshape",
-            shape: table.shape.clone(),
-            argument: format!("{shape:?}"),
-        };
+        let does_not_fit =
+            || ExprError::DoesNotFit { op: "reshape", shape: table.shape.clone(), argument: format!("{shape:?}") };
         let product = |s: &[u64]| s.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
         if product(&target).is_none() || product(&target) != product(&table.shape) {
             return Err(does_not_fit());

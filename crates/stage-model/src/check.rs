@@ -13,9 +13,8 @@ use crate::ModelInput;
 pub fn check_model(model: &ModelInput) -> Vec<Finding> {
     let description = &model.description;
     let problems = coverage(&model.reading.inventory, description.container, &description.tensors);
-    let finding = |p: checkpoint::coverage::Finding| {
-        Finding::new(Severity::Error, p.code(), p.to_string()).with_help(p.help())
-    };
+    let finding =
+        |p: checkpoint::coverage::Finding| Finding::new(Severity::Error, p.code(), p.to_string()).with_help(p.help());
     problems.into_iter().map(finding).collect()
 }
 

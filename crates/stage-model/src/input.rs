@@ -69,8 +69,7 @@ impl AdapterInput {
         let adapter = checkpoint::adapter::Adapter::read(path).map_err(stage_error("unreadable_adapter"))?;
         let linears = reading.architecture.linears();
         let known = linears.into_iter().map(|l| {
-            let shape =
-                checkpoint::adapter::ModuleShape { in_features: l.in_features, out_features: l.out_features };
+            let shape = checkpoint::adapter::ModuleShape { in_features: l.in_features, out_features: l.out_features };
             (l.module.clone(), shape)
         });
         let problems = adapter.check_modules(&known.collect());

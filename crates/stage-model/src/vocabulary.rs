@@ -4,8 +4,8 @@ use checkpoint::Checkpoint;
 use checkpoint::gguf::{Array, ByteString, Metadata, Value};
 use model::description::MetaValue;
 use stage_api::{Finding, Result, Severity};
-use tokenizer::gguf::{GgufVocabulary, RebuildOptions, VocabValue};
 use tokenizer::Tokenizer;
+use tokenizer::gguf::{GgufVocabulary, RebuildOptions, VocabValue};
 
 use crate::stage_error;
 

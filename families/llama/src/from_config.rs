@@ -28,14 +28,31 @@ pub fn read(model: &ModelDescription) -> Result<Seen, FamilyError> {
     let shape = shape(&config)?;
     let known: Vec<&str> = [HARMLESS, HARMLESS_HERE].concat();
     config.finish(&known)?;
-    let dialect =
-        if raw.get("rope_parameters").is_some() { Dialect::Transformers5 } else { Dialect::Published };
+    let dialect = if raw.get("rope_parameters").is_some() { Dialect::Transformers5 } else { Dialect::Published };
     let mut notes = Vec::new();
     if shape.tied && model.tensor("lm_head.weight").is_some() {
         notes.push("`lm_head.weight` is stored although `tie_word_embeddings` is true; the embedding is used".into());
     }
     let ignored = ignored(&shape);
-    Ok(Seen { shape, dialect, config: raw.clone(), ignored, assumed: Vec::new(), notes })
+    Ok(Seen { shape, dialect, config: published(raw), ignored, assumed: Vec::new(), notes })
+}
+
+/// The same configuration as published checkpoints spell it, which every runtime reads.
+fn published(raw: &Value) -> Value {
+    let mut config = raw.clone();
+    let Some(keys) = config.as_object_mut() else { return config };
+    if let Some(Value::Object(mut scaling)) = keys.shift_remove("rope_parameters") {
+        if let Some(theta) = scaling.shift_remove("rope_theta") {
+            keys.insert("rope_theta".into(), theta);
+        }
+        let default = scaling.get("rope_type").is_none_or(|kind| kind == "default");
+        keys.insert("rope_scaling".into(), if default { Value::Null } else { Value::Object(scaling) });
+    }
+    if let Some(dtype) = keys.shift_remove("dtype") {
+        keys.insert("torch_dtype".into(), dtype);
+    }
+    keys.sort_keys();
+    config
 }
 
 fn shape(config: &Config<'_>) -> Result<Shape, FamilyError> {

@@ -77,9 +77,8 @@ fn shape(model: &ModelDescription, keys: &Keys<'_>) -> Result<(Shape, Vec<Assume
     if num_key_value_heads == 0 || !num_attention_heads.is_multiple_of(num_key_value_heads) {
         return Err(bad("attention.head_count_kv", num_key_value_heads, "a divisor of attention.head_count"));
     }
-    let embedding = model.tensor("token_embd.weight").ok_or_else(|| FamilyError::MissingKey {
-        key: "token_embd.weight".into(),
-    })?;
+    let embedding =
+        model.tensor("token_embd.weight").ok_or_else(|| FamilyError::MissingKey { key: "token_embd.weight".into() })?;
     assumed.push(Assumed {
         fact: "hidden_act".into(),
         value: json!("silu"),
@@ -95,9 +94,9 @@ fn shape(model: &ModelDescription, keys: &Keys<'_>) -> Result<(Shape, Vec<Assume
         num_key_value_heads,
         head_dim,
         max_position_embeddings: keys.required("context_length")?,
-        rms_norm_eps: keys.float("attention.layer_norm_rms_epsilon")?.ok_or_else(|| FamilyError::MissingKey {
-            key: "llama.attention.layer_norm_rms_epsilon".into(),
-        })?,
+        rms_norm_eps: keys
+            .float("attention.layer_norm_rms_epsilon")?
+            .ok_or_else(|| FamilyError::MissingKey { key: "llama.attention.layer_norm_rms_epsilon".into() })?,
         rope: rope(model, keys, head_dim)?,
         tied: !has("output.weight"),
         qkv_bias: has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias"),
@@ -111,9 +110,7 @@ fn rope(model: &ModelDescription, keys: &Keys<'_>, head_dim: u64) -> Result<Rope
     let half = (head_dim / 2) as usize;
     let linear = match keys.text("rope.scaling.type") {
         Some("none") => 1.0,
-        None | Some("linear") => {
-            keys.float("rope.scaling.factor")?.or(keys.float("rope.scale_linear")?).unwrap_or(1.0)
-        }
+        None | Some("linear") => keys.float("rope.scaling.factor")?.or(keys.float("rope.scale_linear")?).unwrap_or(1.0),
         Some(other) => {
             return Err(FamilyError::Unsupported {
                 what: format!("`llama.rope.scaling.type = {other}`"),

@@ -1,7 +1,7 @@
 //! The headers of both containers that say a shape.
 
 use model::ModelDescription;
-use model::description::{GgufHeader, LostFact, MetaValue};
+use model::description::{GgufHeader, LostFact, MetaValue, VocabularyKeys};
 use serde_json::{Map, Value, json};
 
 use crate::rope_scaling;
@@ -13,6 +13,7 @@ pub fn gguf(shape: &Shape) -> GgufHeader {
     let f32 = |key: &str, value: f32| (format!("llama.{key}"), MetaValue::F32(value));
     GgufHeader {
         architecture: "llama".into(),
+        vocabulary: VocabularyKeys::Llama,
         metadata: vec![
             u32("block_count", shape.num_hidden_layers),
             u32("context_length", shape.max_position_embeddings),
@@ -43,13 +44,13 @@ pub fn lost(shape: &Shape) -> Vec<LostFact> {
 
 /// The published configuration of a GGUF's shape, keys in alphabetical order as transformers saves them.
 pub fn published_config(shape: &Shape, model: &ModelDescription) -> Value {
-    let token = |key: &str| model.metadata.get(&format!("tokenizer.ggml.{key}")).and_then(MetaValue::as_u64);
+    let token = |role: &str| model.tokenizer.as_ref()?.get(role)?.as_u64();
     let config = json!({
         "architectures": ["LlamaForCausalLM"],
         "attention_bias": shape.qkv_bias,
         "attention_dropout": 0.0,
-        "bos_token_id": token("bos_token_id"),
-        "eos_token_id": token("eos_token_id"),
+        "bos_token_id": token("bos"),
+        "eos_token_id": token("eos"),
         "head_dim": shape.head_dim,
         "hidden_act": "silu",
         "hidden_size": shape.hidden_size,
@@ -61,7 +62,7 @@ pub fn published_config(shape: &Shape, model: &ModelDescription) -> Value {
         "num_attention_heads": shape.num_attention_heads,
         "num_hidden_layers": shape.num_hidden_layers,
         "num_key_value_heads": shape.num_key_value_heads,
-        "pad_token_id": token("padding_token_id"),
+        "pad_token_id": token("pad"),
         "rms_norm_eps": shortest(shape.rms_norm_eps),
         "rope_scaling": rope_scaling::write(f64::from(shape.rope.theta), shape.head_dim, &shape.rope.factors),
         "rope_theta": shortest(shape.rope.theta),

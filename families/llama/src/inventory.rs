@@ -107,8 +107,7 @@ struct List {
 impl List {
     /// A projection of a layer, with its bias where it has one; adapters may change the weight.
     fn linear(&mut self, place: Place, role: Role, shape: [u64; 2], bias: bool) {
-        let adapter =
-            AdapterFacts { module: place.module.clone(), input_axis: 1, output_axis: 0, expert_axis: None };
+        let adapter = AdapterFacts { module: place.module.clone(), input_axis: 1, output_axis: 0, expert_axis: None };
         self.push(&place, "weight", role, &shape, Some(adapter));
         if bias {
             self.push(&place, "bias", Role::Bias, &shape[..1], None);

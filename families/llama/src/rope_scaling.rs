@@ -61,11 +61,8 @@ impl Llama3 {
         let all: Vec<(f64, f64)> =
             factors.iter().zip(0..).map(|(f, i)| (1.0 / wavelength(theta, head_dim, i), f64::from(*f))).collect();
         // Each dimension between the bands gives one equation: context·x - s·(high - 1) = 1.
-        let equations: Vec<(f64, f64)> = all
-            .iter()
-            .filter(between)
-            .map(|(x, f)| (*x, (1.0 / f - 1.0 / factor) / (1.0 - 1.0 / factor)))
-            .collect();
+        let equations: Vec<(f64, f64)> =
+            all.iter().filter(between).map(|(x, f)| (*x, (1.0 / f - 1.0 / factor) / (1.0 - 1.0 / factor))).collect();
         let (context, high) = match equations.as_slice() {
             [] => return None,
             [(x, s)] => ((1.0 + 3.0 * s) / x, 4.0),
@@ -107,7 +104,9 @@ pub fn read(scaling: &Config<'_>, theta: f64, head_dim: u64) -> Result<(Vec<f32>
         "default" => (Vec::new(), 1.0),
         "linear" => (vec![scaling.number("factor")? as f32; half], 1.0),
         "llama3" => (Llama3::read(scaling)?.factors(theta, head_dim), 1.0),
-        "longrope" => (same_factors(scaling, half)?, scaling.optional_number("attention_factor")?.unwrap_or(1.0) as f32),
+        "longrope" => {
+            (same_factors(scaling, half)?, scaling.optional_number("attention_factor")?.unwrap_or(1.0) as f32)
+        }
         other => {
             return Err(FamilyError::Unsupported {
                 what: format!("RoPE scaling `{other}`"),
@@ -169,12 +168,7 @@ mod tests {
     use super::*;
 
     fn llama3(context: f64) -> Llama3 {
-        Llama3 {
-            factor: 32.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: context,
-        }
+        Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: context }
     }
 
     #[test]

@@ -1,1 +1,120 @@
-//! Placeholder.
+//! Stage `fuse`: a model and an adapter written out as one Hugging Face checkpoint, in the published spelling.
+//!
+//! Every row is merged in `f32` and rounded once, by whoever writes it. Tensors that nobody changed and whose type stays
+//! are copied as they lie.
+
+mod target;
+mod write;
+
+use std::collections::BTreeMap;
+
+use model::StoredType;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use stage_api::{Certainty, Context, Estimate, Outcome, Plan, Port, Result, Signature, Stage, kind};
+use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, describe_model, stream_memory};
+
+use target::Target;
+
+/// Parameters of `fuse`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    /// What tensors are written as: `auto` keeps each tensor's type, and writes `f32` for quantized ones.
+    #[serde(default)]
+    dtype: Dtype,
+    /// Files are split beyond this size, in gigabytes.
+    #[serde(default = "five")]
+    #[schemars(range(min = 0.001))]
+    max_shard_gb: f64,
+}
+
+fn five() -> f64 {
+    5.0
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Dtype {
+    #[default]
+    Auto,
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    fn fixed(self) -> Option<StoredType> {
+        match self {
+            Dtype::Auto => None,
+            Dtype::F32 => Some(StoredType::F32),
+            Dtype::F16 => Some(StoredType::F16),
+            Dtype::Bf16 => Some(StoredType::Bf16),
+        }
+    }
+}
+
+struct Fuse;
+
+impl Stage for Fuse {
+    fn signature(&self) -> Signature {
+        Signature {
+            id: "fuse".into(),
+            summary: "writes a model with its adapter merged in as a Hugging Face checkpoint".into(),
+            revision: Some(1),
+            inputs: vec![
+                Port::new("model", kind::MODEL, "the base, whatever holds it"),
+                Port::new("adapter", kind::ADAPTER, "what to merge in")
+                    .requires("container", &["safetensors"])
+                    .optional(),
+            ],
+            outputs: vec![Port::new("model", kind::MODEL, "a directory as transformers loads it")],
+            params: schemars::schema_for!(Params).into(),
+        }
+    }
+
+    fn plan(&self, ctx: &Context) -> Result<Plan> {
+        let params: Params = ctx.params()?;
+        let model = ModelInput::of(ctx, "model")?;
+        let adapter = AdapterInput::optional(ctx, "adapter")?;
+        let mut findings = check_model(&model);
+        findings.extend(adapter.iter().flat_map(|a| check_adapter(&model, &a.description)));
+        if findings.iter().any(|f| f.severity == stage_api::Severity::Error) {
+            return Ok(Plan { findings, ..Plan::default() });
+        }
+        let target = Target::new(&model, params.dtype.fixed())?;
+        let bytes = target.description.tensor_bytes();
+        let columns = target.description.tensors.iter().filter_map(|t| t.shape.last()).copied().max().unwrap_or(1);
+        let adapter_bytes: u64 = adapter
+            .iter()
+            .flat_map(|a| a.description.modules.values())
+            .map(|m| 4 * m.rank * (m.in_features + m.out_features))
+            .sum();
+        let estimate = Estimate {
+            memory: Some(stream_memory(ctx.threads(), columns, StoredType::F32) + adapter_bytes),
+            mapped: Some(model.description.tensor_bytes()),
+            disk: Some(bytes + SIDE_FILES),
+            seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 1e9),
+            ..Estimate::default()
+        };
+        let output = describe_model(&target.description, &model.reading.family)?
+            .with_bytes(bytes)
+            .with_certainty(Certainty::Exact);
+        Ok(Plan { outputs: BTreeMap::from([("model".into(), output)]), estimate, findings, ..Plan::default() })
+    }
+
+    fn run(&self, ctx: &Context) -> Result<Outcome> {
+        let params: Params = ctx.params()?;
+        let model = ModelInput::of(ctx, "model")?;
+        let adapter = AdapterInput::optional(ctx, "adapter")?;
+        let target = Target::new(&model, params.dtype.fixed())?;
+        let made = write::write(ctx, &model, adapter.as_ref(), &target, (params.max_shard_gb * 1e9) as u64)?;
+        let output = describe_model(&made, &model.reading.family)?.with_bytes(made.tensor_bytes());
+        Ok(Outcome { outputs: BTreeMap::from([("model".into(), output)]), ..Outcome::default() })
+    }
+}
+
+/// Tokenizer files beside the weights: a generous guess for the disk estimate.
+const SIDE_FILES: u64 = 32 << 20;
+
+stage_api::plugin![stage(Fuse)];

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use checkpoint::view::ModelView;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use stage_api::{Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
+use stage_api::{
+    Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
+};
 use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, stage_error};
 
 use report::Report;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::description::{Container, ModelDescription, StoredTensor};
+use model::description::{Container, MetaValue, ModelDescription, StoredTensor};
 
 use super::Metadata;
 
@@ -20,7 +20,7 @@ pub fn describe(
     ModelDescription {
         container: Container::Gguf,
         config: None,
-        metadata: metadata.describe(ModelDescription::MAX_ARRAY),
+        metadata: metadata_of(metadata),
         tensors: tensors.into_iter().collect(),
         small: facts,
         tokenizer: None,
@@ -36,4 +36,10 @@ pub fn fact_values(tensor: &StoredTensor, bytes: &[u8]) -> Option<Vec<f32>> {
     let mut values = vec![0.0; tensor.values() as usize];
     blocks::decode_rows(tensor.stored_type, bytes, &mut values).ok()?;
     Some(values)
+}
+
+/// The vocabulary's keys stay out: the tokenizer's summary says what they mean, and a planned file has no text for them.
+fn metadata_of(metadata: &Metadata) -> BTreeMap<String, MetaValue> {
+    let all = metadata.describe(ModelDescription::MAX_ARRAY);
+    all.into_iter().filter(|(key, _)| !key.starts_with("tokenizer.")).collect()
 }

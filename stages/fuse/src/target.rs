@@ -1,0 +1,65 @@
+//! The checkpoint that fusing makes, known before it is made.
+
+use checkpoint::safetensors::{self, published_order};
+use model::description::{Container, StoredTensor};
+use model::inventory::TensorSpec;
+use model::{ModelDescription, StoredType};
+use serde_json::{Value, json};
+use stage_api::{Error, Result};
+use stage_model::ModelInput;
+
+/// Headers of the output.
+pub struct Target {
+    pub description: ModelDescription,
+    /// `config.json`.
+    pub config: Value,
+}
+
+impl Target {
+    /// `dtype` is what every tensor is written as; without one each keeps its own, and quantized ones become `f32`.
+    pub fn new(model: &ModelInput, dtype: Option<StoredType>) -> Result<Self> {
+        let mut tensors = Vec::new();
+        for spec in &model.reading.inventory.tensors {
+            let Some(stored) = stored_type(model, spec) else { continue };
+            let kept = if stored.is_float() { stored } else { StoredType::F32 };
+            let stored_type = dtype.unwrap_or(kept);
+            tensors.push(StoredTensor { name: spec.name.clone(), stored_type, shape: spec.shape.clone() });
+        }
+        published_order(&mut tensors);
+        let mut config = model.reading.config.clone();
+        set_dtype(&mut config, &tensors, &model.reading.architecture.embedding.weight)?;
+        let mut description = safetensors::describe(config.clone(), tensors);
+        description.tokenizer = model.description.tokenizer.clone();
+        Ok(Self { description, config })
+    }
+}
+
+/// The type of the first stored tensor behind a canonical one; `None` where the checkpoint has none.
+fn stored_type(model: &ModelInput, spec: &TensorSpec) -> Option<StoredType> {
+    let gguf = model.description.container == Container::Gguf;
+    let form = spec.form(gguf, &|name| model.description.tensor(name).is_some())?;
+    let first = *form.expr.tensors().first()?;
+    Some(model.description.tensor(first)?.stored_type)
+}
+
+/// `torch_dtype` is what transformers computes in unless told otherwise: the type of the matrices.
+fn set_dtype(config: &mut Value, tensors: &[StoredTensor], embedding: &str) -> Result<()> {
+    let embedding = tensors.iter().find(|t| t.name == embedding).map(|t| t.stored_type);
+    let name = match embedding {
+        Some(StoredType::F32) => "float32",
+        Some(StoredType::F16) => "float16",
+        Some(StoredType::Bf16) => "bfloat16",
+        other => {
+            return Err(Error::new(
+                "bad_dtype",
+                format!("the embedding is {other:?}, which is no type of a checkpoint"),
+            )
+            .with_help("set `dtype` to f32, f16 or bf16"));
+        }
+    };
+    if let Some(keys) = config.as_object_mut() {
+        keys.insert("torch_dtype".into(), json!(name));
+        keys.sort_keys();
+    }
+    Ok(())
+}
