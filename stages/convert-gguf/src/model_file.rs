@@ -1,0 +1,110 @@
+//! Writes the GGUF tensor by tensor.
+
+use std::fs;
+use std::path::Path;
+
+use checkpoint::Checkpoint;
+use checkpoint::gguf::{Gguf, Metadata, Value, Writer};
+use checkpoint::view::ModelView;
+use model::ModelDescription;
+use model::description::VocabularyKeys;
+use model::inventory::GgufTensor;
+use model_api::quantizer::TensorRecipe;
+use stage_api::{Context, Error, Result};
+use stage_model::{
+    AdapterInput, ModelInput, key_values, stage_error, stream_encoded, stream_raw, tokenizer_of, vocabulary_of,
+};
+use tokenizer::gguf::{Convention, GgufOptions};
+
+use crate::naming::file_stem;
+use crate::ollama;
+use crate::params::Params;
+use crate::target::Target;
+
+/// Makes the output directory and returns what its GGUF holds, read back from the headers.
+pub fn write(
+    ctx: &Context,
+    params: &Params,
+    model: &ModelInput,
+    adapter: Option<&AdapterInput>,
+    target: &Target,
+    name: &str,
+) -> Result<ModelDescription> {
+    let out = ctx.output("model")?;
+    fs::create_dir_all(&out).map_err(|e| io(&out, &e))?;
+    let adapter = adapter.map(|a| a.open(ctx, "adapter", &model.reading)).transpose()?;
+    let checkpoint = model.open(ctx, "model")?;
+    let metadata = metadata(params, model, target, &checkpoint)?;
+    let file = format!("{}-{}.gguf", file_stem(name), target.quantizer.preset());
+    ollama::write(&out, &[("FROM", &file)], &checkpoint, model)?;
+
+    let view = ModelView::new(checkpoint, model.reading.inventory.clone(), adapter)
+        .map_err(stage_error("unreadable_model"))?;
+    let path = out.join(&file);
+    let tensors = &target.description.tensors;
+    let mut writer = Writer::create(&path, &metadata, tensors).map_err(stage_error("unwritable_gguf"))?;
+    for (done, (tensor, recipe)) in target.sources.iter().zip(&target.recipe.tensors).enumerate() {
+        write_tensor(ctx, target, &view, tensor, recipe, &mut writer)?;
+        ctx.progress("tensors", done as u64 + 1, tensors.len() as u64);
+    }
+    writer.finish().map_err(stage_error("unwritable_gguf"))?;
+    read_back(&path, model)
+}
+
+fn write_tensor(
+    ctx: &Context,
+    target: &Target,
+    view: &ModelView,
+    tensor: &GgufTensor,
+    recipe: &TensorRecipe,
+    writer: &mut Writer,
+) -> Result<()> {
+    let reader = view.evaluate(&tensor.name, &tensor.expr).map_err(stage_error("unreadable_tensor"))?;
+    let mut put = |bytes: &[u8]| {
+        ctx.check_cancelled()?;
+        writer.write(&tensor.name, bytes).map_err(stage_error("unwritable_gguf"))
+    };
+    if reader.stored_type() == Some(recipe.stored_type) {
+        return stream_raw(&reader, recipe.stored_type, &mut put);
+    }
+    let encode = |values: &[f32], bytes: &mut [u8]| target.quantizer.encode(&recipe.codec, values, &[], bytes);
+    stream_encoded(&reader, recipe.stored_type, ctx.threads(), &encode, &mut put)
+}
+
+/// The header's pairs, then the vocabulary: a GGUF's own as it is, a tokenizer's as llama.cpp's converter writes it.
+fn metadata(params: &Params, model: &ModelInput, target: &Target, checkpoint: &Checkpoint) -> Result<Metadata> {
+    let mut metadata = Metadata::default();
+    for (key, value) in &target.metadata {
+        metadata.set(key.clone(), Value::try_from(value).map_err(stage_error("bad_metadata"))?);
+    }
+    let vocabulary: Vec<(String, Value)> = match checkpoint.gguf() {
+        Some(gguf) => {
+            let own = gguf.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
+            own.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+        }
+        None => {
+            let (tokenizer, _) = tokenizer_of(checkpoint, None)?;
+            let convention = match model.reading.gguf.vocabulary {
+                VocabularyKeys::Llama => Convention::Llama,
+                VocabularyKeys::Plain => Convention::Plain,
+            };
+            let vocab_size = Some(model.reading.architecture.vocab_size);
+            let options = GgufOptions { convention, vocab_size, pre: params.pre.as_deref() };
+            let (vocabulary, _) = tokenizer.to_gguf(&options).map_err(stage_error("unwritable_vocabulary"))?;
+            key_values(&vocabulary)
+        }
+    };
+    vocabulary.into_iter().for_each(|(key, value)| metadata.set(key, value));
+    Ok(metadata)
+}
+
+/// What was written, as any reader sees it; the vocabulary must be readable too.
+fn read_back(path: &Path, model: &ModelInput) -> Result<ModelDescription> {
+    let checkpoint = Checkpoint::open(path).map_err(stage_error("unreadable_gguf"))?;
+    checkpoint.gguf().map(|gguf: &Gguf| vocabulary_of(gguf.metadata())).transpose()?;
+    Ok(ModelDescription { tokenizer: model.description.tokenizer.clone(), ..checkpoint.describe() })
+}
+
+fn io(path: &Path, e: &std::io::Error) -> Error {
+    Error::from_source("io", e).with_cause(path.display().to_string())
+}
