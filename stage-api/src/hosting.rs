@@ -109,7 +109,7 @@ pub struct LoadedStage {
 }
 
 impl LoadedStage {
-    fn new(object: StageObject) -> Result<Self> {
+    pub(crate) fn new(object: StageObject) -> Result<Self> {
         let signature = value(object.signature())?;
         Ok(Self { signature, object })
     }
@@ -135,7 +135,7 @@ impl LoadedStage {
     }
 }
 
-fn host_object(services: &Arc<dyn Services>) -> HostObject {
+pub(crate) fn host_object(services: &Arc<dyn Services>) -> HostObject {
     HostObject::from_ptr(RArc::new(LentHost(services.clone())), TD_Opaque)
 }
 

@@ -39,6 +39,14 @@ pub fn host_binary() -> PathBuf {
     path
 }
 
+/// A plugin that was built beside the `host` binary.
+pub fn plugin(name: &str) -> PathBuf {
+    let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let path = target_dir().join(file);
+    assert!(path.exists(), "`{}` is missing: `cargo xtask test` builds it", path.display());
+    path
+}
+
 /// A fresh directory, deleted at the end.
 pub struct Dir {
     root: TempDir,

@@ -86,3 +86,6 @@ pub fn extensions(plugin: &'static str, parts: fn() -> Vec<Part>) -> AbiResult<R
     };
     stage_abi::guard(|| format!("plugin `{plugin}`"), || Ok(parts().into_iter().filter_map(pick).collect()))
 }
+
+#[cfg(test)]
+mod tests;

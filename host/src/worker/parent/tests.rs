@@ -1,8 +1,6 @@
 //! Shell scripts stand in for workers that end in every way a plugin can make them end.
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::super::PluginFile;
 use super::*;
 
@@ -25,8 +23,10 @@ fn job() -> Job {
 fn run(script: &str, cancel: bool) -> (Result<JobResult, WorkerError>, Vec<Event>) {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("fake-host");
-    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    // A shell writes it: a file that this process had open for writing may be "busy" in a test that forks just now.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+    let written = std::process::Command::new("sh").args(["-c", write, "sh", script]).arg(&program).status().unwrap();
+    assert!(written.success());
     let mut events = Vec::new();
     let supervisor = Supervisor { program, limits: limits() };
     let cancel = AtomicBool::new(cancel);
