@@ -1,5 +1,5 @@
 //! The `host` binary; see `host::cli`.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    host::cli::main()
 }

@@ -39,9 +39,9 @@ struct Record {
 }
 
 impl DigestMemory {
-    /// Remembers below `dir`.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// Remembers in the cache directory `cache`.
+    pub fn in_cache(cache: &Path) -> Self {
+        Self { dir: cache.join("digests-v1") }
     }
 
     /// SHA-256 of a file, in hex.
@@ -130,7 +130,7 @@ mod tests {
 
     fn memory() -> (tempfile::TempDir, DigestMemory) {
         let dir = tempfile::tempdir().unwrap();
-        let memory = DigestMemory::new(dir.path().join("memory"));
+        let memory = DigestMemory::in_cache(dir.path());
         (dir, memory)
     }
 

@@ -70,7 +70,7 @@ impl Store {
     pub fn open(cache: &Path) -> Result<Self, StoreError> {
         let root = cache.join("artifacts-v1");
         fs::create_dir_all(&root).map_err(StoreError::at(&root))?;
-        let digests = DigestMemory::new(cache.join("digests-v1"));
+        let digests = DigestMemory::in_cache(cache);
         Ok(Self { root, digests })
     }
 

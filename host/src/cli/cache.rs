@@ -2,9 +2,9 @@
 
 use super::args::{CacheArgs, CacheCommand, RmArgs};
 use super::error::CliError;
-use super::load::open_store;
+use super::load::cache_dir;
 use super::{print, print_json};
-use crate::artifact::StoredKey;
+use crate::artifact::{Store, StoredKey};
 use crate::report::{Table, bytes, seconds};
 
 /// Shows what is stored, or deletes some of it.
@@ -16,7 +16,7 @@ pub fn cache(args: &CacheArgs) -> Result<(), CliError> {
 }
 
 fn list(json: bool) -> Result<(), CliError> {
-    let store = open_store()?;
+    let store = Store::open(&cache_dir()?)?;
     let stored = store.list()?;
     let total: u64 = stored.iter().map(|s| s.bytes).sum();
     if json {
@@ -32,7 +32,7 @@ fn list(json: bool) -> Result<(), CliError> {
 }
 
 fn remove(args: &RmArgs) -> Result<(), CliError> {
-    let store = open_store()?;
+    let store = Store::open(&cache_dir()?)?;
     let (mut count, mut freed) = (0, 0);
     for stored in store.list()?.iter().filter(|s| fits(s, args)) {
         if store.remove(stored)? {

@@ -5,10 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use super::args::PipelineArgs;
 use super::error::CliError;
-use crate::artifact::Store;
-use crate::pipeline::{Pipeline, PipelineFile};
+use stage_api::Signature;
+
+use crate::artifact::{DigestMemory, Store};
+use crate::pipeline::{Offer, Pipeline, PipelineFile};
 use crate::planning::{Planner, Resources};
 use crate::platform;
+use crate::plugins::{Catalogue, Plugin, ProbeMemory, search_dirs};
 use crate::schedule::Executor;
 use crate::worker::CatalogueItem;
 
@@ -31,12 +34,15 @@ impl Loaded {
         let shown_as = args.file.display().to_string();
         let file = PipelineFile::parse(&path, &shown_as, &text, &args.set).map_err(CliError::Pipeline)?;
         let dirs: Vec<PathBuf> = args.plugins.iter().cloned().chain(file.plugin_dirs()).collect();
-        let store = open_store()?;
-        let found = super::plugins::discover(&dirs, cancel)?;
-        let pipeline = file.resolve(&found.offers()).map_err(CliError::Pipeline)?;
+        let cache = cache_dir()?;
+        let catalogue = discover(&dirs, &cache, cancel)?;
+        let resolved = file.resolve(&offers(&catalogue));
+        warn_of_rejected(&catalogue, resolved.is_err());
+        let pipeline = resolved.map_err(CliError::Pipeline)?;
+        let store = Store::open(&cache)?;
         let threads = args.threads.map(usize::from);
         let resources = Resources::find(threads, args.memory, args.offline, store.root());
-        Ok(Self { pipeline, resources, catalogue: found.extensions(), store })
+        Ok(Self { pipeline, resources, catalogue: catalogue.extensions(), store })
     }
 
     /// A planner of this pipeline.
@@ -53,10 +59,34 @@ impl Loaded {
     }
 }
 
-/// The user's cache.
-pub fn open_store() -> Result<Store, CliError> {
-    let cache = platform::cache_dir().ok_or(CliError::NoCache)?;
-    Ok(Store::open(&absolute(&cache)?)?)
+/// Finds every plugin; `dirs` come before the usual places.
+pub fn discover(dirs: &[PathBuf], cache: &Path, cancel: &AtomicBool) -> Result<Catalogue, CliError> {
+    let named: Vec<PathBuf> = dirs.iter().map(|d| absolute(d)).collect::<Result<_, _>>()?;
+    let digests = DigestMemory::in_cache(cache);
+    Ok(Catalogue::discover(&search_dirs(&named), &ProbeMemory::new(cache), &digests, cancel))
+}
+
+fn offers(catalogue: &Catalogue) -> Vec<Offer> {
+    let offer = |(plugin, signature): (&Plugin, &Signature)| Offer {
+        plugin: plugin.name().to_owned(),
+        path: plugin.path.clone(),
+        digest: plugin.digest.clone(),
+        signature: signature.clone(),
+    };
+    catalogue.stages().map(offer).collect()
+}
+
+/// A plugin that can't be used is worth a word where somebody named it, or where something is missing.
+fn warn_of_rejected(catalogue: &Catalogue, missing: bool) {
+    for rejected in catalogue.rejected.iter().filter(|r| missing || r.origin.is_named()) {
+        eprintln!("warning: {}", rejected.message);
+        rejected.help.iter().for_each(|h| eprintln!("  help: {h}"));
+    }
+}
+
+/// The user's cache directory, absolute.
+pub fn cache_dir() -> Result<PathBuf, CliError> {
+    absolute(&platform::cache_dir().ok_or(CliError::NoCache)?)
 }
 
 /// The directory that the command was typed in.
