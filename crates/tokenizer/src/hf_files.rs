@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::special_tokens::SpecialTokens;
 
@@ -93,6 +93,7 @@ pub struct NamedTemplate {
 #[derive(Debug, Clone)]
 pub struct HfFiles {
     files: BTreeMap<String, Vec<u8>>,
+    /// Without pieces and merges, which are big and seldom asked for.
     tokenizer: Value,
     tokenizer_config: Value,
     special_tokens_map: Value,
@@ -142,7 +143,7 @@ impl HfFiles {
         let model_config = files.remove(MODEL_CONFIG);
         let parse = |name: &str| files.get(name).map_or(Ok(Value::Null), |bytes| parse_json(name, bytes));
         Ok(Self {
-            tokenizer: parse(TOKENIZER)?,
+            tokenizer: without_pieces(parse(TOKENIZER)?),
             tokenizer_config: parse(TOKENIZER_CONFIG)?,
             special_tokens_map: parse(SPECIAL_TOKENS_MAP)?,
             generation_config: parse(GENERATION_CONFIG)?,
@@ -176,9 +177,17 @@ impl HfFiles {
         self.files.get(TOKENIZER).map_or(&[], Vec::as_slice)
     }
 
-    /// `tokenizer.json`.
+    /// `tokenizer.json` with `model.vocab` and `model.merges` left empty.
     pub fn tokenizer(&self) -> &Value {
         &self.tokenizer
+    }
+
+    /// `tokenizer.json`, parsed again with all that is in it.
+    ///
+    /// # Errors
+    /// None that reading the files did not have.
+    pub fn whole_tokenizer(&self) -> Result<Value, HfFilesError> {
+        parse_json(TOKENIZER, self.tokenizer_bytes())
     }
 
     /// `tokenizer_config.json`, null where there is none.
@@ -206,6 +215,14 @@ impl HfFiles {
     /// Tokens by role: `tokenizer_config.json`, and `special_tokens_map.json` for what it leaves open.
     pub fn special_tokens(&self) -> SpecialTokens {
         SpecialTokens::read(&self.tokenizer_config, &self.special_tokens_map)
+    }
+
+    /// Whether the template file and the configuration hold different chat templates. llama.cpp's converter takes the
+    /// configuration's, transformers the file's.
+    pub fn chat_templates_differ(&self) -> bool {
+        let file = self.files.get(CHAT_TEMPLATE).map(Vec::as_slice);
+        let config = self.tokenizer_config["chat_template"].as_str().map(str::as_bytes);
+        file.is_some() && config.is_some() && file != config
     }
 
     /// Chat templates in the order of their sources; a template file goes before the configuration's, as in
@@ -241,6 +258,15 @@ impl HfFiles {
         }
         Ok(templates)
     }
+}
+
+fn without_pieces(mut tokenizer: Value) -> Value {
+    for (part, empty) in [("vocab", Value::Object(Map::new())), ("merges", Value::Array(Vec::new()))] {
+        if let Some(pieces) = tokenizer.pointer_mut(&format!("/model/{part}")) {
+            *pieces = empty;
+        }
+    }
+    tokenizer
 }
 
 fn is_known(name: &str) -> bool {

@@ -100,7 +100,11 @@ fn round_trip(files: HfFiles) -> (Tokenizer, Tokenizer) {
 fn a_rebuilt_tokenizer_has_the_ids_of_the_original() {
     let (original, rebuilt) = round_trip(cut());
     assert_same_ids(&original, &rebuilt, 3000);
-    assert_eq!(original.files().tokenizer(), rebuilt.files().tokenizer(), "tokenizer.json is the very same");
+    assert_eq!(
+        original.files().whole_tokenizer().unwrap(),
+        rebuilt.files().whole_tokenizer().unwrap(),
+        "tokenizer.json is the very same"
+    );
     assert_eq!(original.chat_template().unwrap().source(), rebuilt.chat_template().unwrap().source());
 }
 
@@ -183,7 +187,7 @@ fn what_cannot_be_written_is_refused_with_the_way_out() {
     let message = GgufVocabulary::from_hf(&small, &LLAMA).unwrap_err().to_string();
     assert!(message.contains("4095") && message.contains("4000 rows"), "{message}");
 
-    let mut tokenizer = cut().tokenizer().clone();
+    let mut tokenizer = cut().whole_tokenizer().unwrap();
     tokenizer["pre_tokenizer"] = json!({"type": "Whitespace"});
     let unknown = cut_with(&Map::from_iter([("tokenizer.json".to_owned(), tokenizer)]));
     let message = GgufVocabulary::from_hf(&unknown, &LLAMA).unwrap_err().to_string();
@@ -191,6 +195,35 @@ fn what_cannot_be_written_is_refused_with_the_way_out() {
     let (vocabulary, findings) =
         GgufVocabulary::from_hf(&unknown, &GgufOptions { pre: Some("gpt-2"), ..LLAMA }).unwrap();
     assert_eq!((vocabulary.pre.as_deref(), findings.len()), (Some("gpt-2"), 1));
+}
+
+fn is_composed(text: &str) -> bool {
+    use tokenizers::normalizers::unicode::NFC;
+    use tokenizers::{NormalizedString, Normalizer};
+    let mut normalized = NormalizedString::from(text);
+    NFC.normalize(&mut normalized).unwrap();
+    normalized.get() == text
+}
+
+/// llama.cpp itself tokenized these texts, see `golden/scripts/llama_ids.py`. Another file of its making can be named
+/// in `LLAMA_IDS`.
+#[test]
+fn ids_are_llama_cpps_under_every_pre_tokenizer() {
+    let path = std::env::var_os("LLAMA_IDS").map_or_else(|| golden().join("llama_ids.json"), PathBuf::from);
+    let expected = read_json(&path);
+    let texts: Vec<&str> = expected["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let (mut vocabulary, _) = GgufVocabulary::from_hf(&cut(), &LLAMA).unwrap();
+    for (name, ids) in expected["ids"].as_object().unwrap() {
+        vocabulary.pre = Some(name.clone());
+        let (tokenizer, _) = Tokenizer::from_gguf(&vocabulary, &RebuildOptions::default()).unwrap();
+        assert_eq!(json!(tokenizer.end_of_generation_ids()), expected["end_of_generation"]);
+        for (text, expected) in texts.iter().zip(ids.as_array().unwrap()) {
+            // llama.cpp does not compose Unicode, which Qwen's tokenizer does.
+            if name != "qwen2" || is_composed(text) {
+                assert_eq!(json!(tokenizer.encode(text, false).unwrap().ids), *expected, "{name:?}: {text:?}");
+            }
+        }
+    }
 }
 
 /// Whole published tokenizers, which are too big to keep here: set `FIXTURES` to a folder that holds `models/NAME/`

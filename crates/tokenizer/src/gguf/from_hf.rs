@@ -98,24 +98,31 @@ impl GgufVocabulary {
     /// # Errors
     /// [`FromHfError`].
     pub fn from_hf(files: &HfFiles, options: &GgufOptions<'_>) -> Result<(Self, Vec<Finding>), FromHfError> {
-        let tokenizer = files.tokenizer();
-        let kind = VocabularyKind::of_tokenizer_json(tokenizer);
+        let kind = VocabularyKind::of_tokenizer_json(files.tokenizer());
         if kind != VocabularyKind::ByteLevelBpe {
             return Err(FromHfError::Unsupported { kind });
         }
         let mut findings = Vec::new();
         let pre = pre_name(files, options.pre, &mut findings)?;
-        let by_id = tokens_by_id(files)?;
+        let tokenizer = files.whole_tokenizer()?;
+        let by_id = tokens_by_id(files, &tokenizer)?;
         let vocab_size = vocab_size(files, options, &by_id)?;
         let (tokens, token_types) = pad(by_id, vocab_size)?;
         let special = SpecialVocab::read(files);
         findings.extend(special.findings);
+        if files.chat_templates_differ() {
+            findings.push(Finding::warning(
+                "chat-templates-differ",
+                "`chat_template.jinja` and `tokenizer_config.json` hold different chat templates; the file's is used, \
+                 as in transformers",
+            ));
+        }
         let mut vocabulary = Self {
             model: "gpt2".into(),
             pre: Some(pre),
             tokens,
             token_types,
-            merges: merges(tokenizer)?,
+            merges: merges(&tokenizer)?,
             special_ids: special.ids,
             add_special: special.add,
             chat_templates: gguf_templates(files.chat_templates()?),
@@ -150,8 +157,7 @@ fn pre_name(files: &HfFiles, given: Option<&str>, findings: &mut Vec<Finding>) -
 }
 
 /// Text and type of every token that exists.
-fn tokens_by_id(files: &HfFiles) -> Result<BTreeMap<u64, (String, TokenType)>, FromHfError> {
-    let tokenizer = files.tokenizer();
+fn tokens_by_id(files: &HfFiles, tokenizer: &Value) -> Result<BTreeMap<u64, (String, TokenType)>, FromHfError> {
     let mut by_id = BTreeMap::new();
     let vocab = tokenizer["model"]["vocab"]
         .as_object()
