@@ -14,7 +14,7 @@ use super::generation;
 use super::python::{self, JsonOptions};
 
 /// Instructions after which a template is taken for an endless loop. A chat of a thousand turns needs some 10⁵.
-const FUEL: u64 = 100_000_000;
+const FUEL: u64 = 50_000_000;
 
 /// The one template's name in its environment.
 pub const TEMPLATE: &str = "chat_template";
