@@ -11,10 +11,11 @@ use crate::schedule::LocalWorkers;
 /// Plans a pipeline and shows the plan. Nothing is made: what planning workers leave goes to a temporary directory.
 pub fn plan(args: &PipelineArgs) -> Result<(), CliError> {
     let result = plan_and_print(args);
-    if let (Err(error), true) = (&result, args.json) {
-        if !matches!(error, CliError::Refused { .. }) {
-            print_json(&serde_json::json!({ "schema": 1, "error": error.to_json() }))?;
-        }
+    match &result {
+        // The plan itself was printed and says why.
+        Ok(()) | Err(CliError::Refused { .. }) => {}
+        Err(error) if args.json => print_json(&serde_json::json!({ "schema": 1, "error": error.to_json() }))?,
+        Err(_) => {}
     }
     result
 }

@@ -113,12 +113,12 @@ impl PipelineFile {
         for flag in flags {
             match overrides::parse_flag(flag, &mut sources) {
                 Ok(table) => overlays.push(table),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             }
         }
         if problems.is_empty() {
             let whole = Span { source, range: 0..text.len() };
-            problems.extend(raw::check_schema(&root, whole).err());
+            problems.extend(raw::check_schema(&root, whole));
         }
         if !problems.is_empty() {
             return Err(Problems { sources, list: problems });

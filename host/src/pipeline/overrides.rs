@@ -8,9 +8,9 @@ use super::source::{Located, Sources, Span};
 
 /// Parses one flag. The value is TOML; what is no TOML value and opens no quote or bracket is a string, so that
 /// `--set vars.quantizer=q8_0` needs no quotes inside quotes.
-pub fn parse_flag(flag: &str, sources: &mut Sources) -> Result<Table, Located<Problem>> {
+pub fn parse_flag(flag: &str, sources: &mut Sources) -> Result<Table, Box<Located<Problem>>> {
     let source = sources.add("--set", flag);
-    let problem = |problem, range| Located::new(problem, Span { source, range });
+    let problem = |problem, range| Box::new(Located::new(problem, Span { source, range }));
     let Some(equals) = flag.find('=') else {
         return Err(problem(Problem::FlagWithoutValue { text: flag.into() }, 0..flag.len()));
     };

@@ -42,17 +42,17 @@ pub struct Reader<'a> {
 }
 
 /// Checks `schema`, without which nothing else in the file can be judged.
-pub fn check_schema(root: &Table, whole: Span) -> Result<(), Located<Problem>> {
+pub fn check_schema(root: &Table, whole: Span) -> Option<Located<Problem>> {
     let example = || format!("schema = {SCHEMA}");
     match root.get("schema").map(|e| &e.node) {
         None => {
             let missing = Problem::MissingKey { key: "schema".into(), table: "a pipeline".into(), example: example() };
-            Err(Located::new(missing, Span { range: 0..0, ..whole }))
+            Some(Located::new(missing, Span { range: 0..0, ..whole }))
         }
-        Some(node) if node.value == Value::Integer(SCHEMA) => Ok(()),
+        Some(node) if node.value == Value::Integer(SCHEMA) => None,
         Some(node) => {
             let got = node.value.to_json().to_string();
-            Err(Located::new(Problem::SchemaVersion { got }, node.span.clone()))
+            Some(Located::new(Problem::SchemaVersion { got }, node.span.clone()))
         }
     }
 }

@@ -54,7 +54,7 @@ impl Executor for FakeWorkers {
         let params = &job.request.params;
         let fault = if job.mode == Mode::Run { "fail" } else { "fail_plan" };
         if let Some(message) = params[fault].as_str() {
-            return Err(failed(WorkerFailure::Reported { error: Error::new("bad", message) }));
+            return Err(failed(WorkerFailure::Reported { error: Box::new(Error::new("bad", message)) }));
         }
         if params["crash"] == json!(true) {
             return Err(failed(WorkerFailure::Exit { code: 3 }));

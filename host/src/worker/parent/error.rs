@@ -11,7 +11,7 @@ use crate::platform::{signal_name, terminating_signal};
 /// A job that has no answer.
 #[derive(Debug)]
 pub struct WorkerError {
-    /// What was asked of whom: ``stage `train` ``, ``planning stage `train` ``, ``plugin `libtrain.so` ``.
+    /// What was asked of whom: ``stage `train` ``, ``planning stage `train` ``, ``plugin `/…/libtrain.so` ``.
     pub subject: String,
     /// The plugin's file.
     pub plugin: PathBuf,
@@ -44,7 +44,7 @@ pub enum WorkerFailure {
     #[error("{error}")]
     Reported {
         /// What is wrong.
-        error: stage_api::Error,
+        error: Box<stage_api::Error>,
     },
     /// Stopped on request.
     #[error("stopped on request")]
@@ -135,10 +135,9 @@ fn signal_help(signal: i32, peak: MemoryPeak) -> String {
 
 impl WorkerError {
     pub(super) fn new(job: &Job, failure: WorkerFailure) -> Self {
-        let file = job.plugin.path.file_name().unwrap_or_default().to_string_lossy();
         let name = if job.request.stage.is_empty() { &job.stage } else { &job.request.stage };
         let subject = match &job.mode {
-            Mode::Probe => format!("plugin `{file}`"),
+            Mode::Probe => format!("plugin `{}`", job.plugin.path.display()),
             Mode::Plan => format!("planning stage `{name}`"),
             Mode::Run => format!("stage `{name}`"),
             Mode::Action(action) => format!("`{action}` of stage `{name}`"),

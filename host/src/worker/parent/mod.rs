@@ -103,7 +103,7 @@ fn verdict(
         (Some(Ok(result)), _) => return Ok(result),
         (Some(Err(error)), _) if error.code == stage_api::Error::CANCELLED => WorkerFailure::Cancelled,
         (_, Some(End::Cancelled)) => WorkerFailure::Cancelled,
-        (Some(Err(error)), _) => WorkerFailure::Reported { error },
+        (Some(Err(error)), _) => WorkerFailure::Reported { error: Box::new(error) },
         (None, Some(End::Silent(after))) => WorkerFailure::Silent { seconds: after.as_secs() },
         (None, Some(End::Stalled(after))) => WorkerFailure::Stalled { seconds: after.as_secs() },
         (None, None) => {
