@@ -183,9 +183,14 @@ fn what_cannot_be_read_is_refused_by_name() {
 fn what_cannot_be_written_is_refused_with_the_way_out() {
     let mut config = read_json(&golden().join("smollm2-cut/config.json"));
     config["vocab_size"] = json!(4000);
-    let small = cut().with_model_config(config);
+    let small = cut().with_model_config(config.clone());
     let message = GgufVocabulary::from_hf(&small, &LLAMA).unwrap_err().to_string();
     assert!(message.contains("4095") && message.contains("4000 rows"), "{message}");
+
+    config["vocab_size"] = json!(4104);
+    config["mask_token_id"] = json!(4104);
+    let (vocabulary, findings) = GgufVocabulary::from_hf(&cut().with_model_config(config), &LLAMA).unwrap();
+    assert_eq!((vocabulary.special_id(Role::Mask), findings[0].code.as_str()), (None, "special-token-outside"));
 
     let mut tokenizer = cut().whole_tokenizer().unwrap();
     tokenizer["pre_tokenizer"] = json!({"type": "Whitespace"});

@@ -108,8 +108,19 @@ impl GgufVocabulary {
         let by_id = tokens_by_id(files, &tokenizer)?;
         let vocab_size = vocab_size(files, options, &by_id)?;
         let (tokens, token_types) = pad(by_id, vocab_size)?;
-        let special = SpecialVocab::read(files);
+        let mut special = SpecialVocab::read(files);
         findings.extend(special.findings);
+        special.ids.retain(|(role, id)| {
+            let exists = u64::from(*id) < vocab_size;
+            if !exists {
+                let message = format!(
+                    "the {} token's id {id} is outside the vocabulary of {vocab_size} and is left out",
+                    role.name()
+                );
+                findings.push(Finding::warning("special-token-outside", message));
+            }
+            exists
+        });
         if files.chat_templates_differ() {
             findings.push(Finding::warning(
                 "chat-templates-differ",

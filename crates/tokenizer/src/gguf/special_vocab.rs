@@ -19,7 +19,7 @@ pub(super) struct SpecialVocab {
 }
 
 impl SpecialVocab {
-    /// Reads the files; ids from `vocab_size` on are left out.
+    /// Reads the files.
     pub fn read(files: &HfFiles) -> Self {
         let mut vocab = Self::default();
         let mut roles = RoleTexts::read(files.tokenizer_config());
