@@ -1,0 +1,339 @@
+//! A frozen matrix where it lies: rows of files, in the types and the order that the files have.
+//!
+//! A matrix is a list of segments, each some rows of one source. So gate and up of different types are one matrix, and
+//! a permuted or split one is no copy. Rows are decoded into the caller's scratch whenever they are needed, forward and
+//! backward alike.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use blocks::BlockError;
+use model::StoredType;
+use model::expr::Pointwise;
+use model::row_map::Rows;
+
+/// Why a matrix could not be put together or read.
+#[derive(Debug, thiserror::Error)]
+pub enum MatrixError {
+    /// A type without codec.
+    #[error("cannot decode rows")]
+    Codec(#[from] BlockError),
+    /// A row that fills no whole number of blocks.
+    #[error("rows of {columns} values fill no whole number of `{stored_type}` blocks")]
+    PartialBlock {
+        /// The type.
+        stored_type: StoredType,
+        /// Values in a row.
+        columns: usize,
+    },
+    /// A segment that names rows which its source lacks.
+    #[error("row {row} is asked for, but its source has {rows} rows")]
+    MissingRow {
+        /// The greatest row asked for.
+        row: u64,
+        /// How many there are.
+        rows: u64,
+    },
+    /// A source of another width than the matrix.
+    #[error("a source has {got} columns, expected {expected}")]
+    Columns {
+        /// Of the source.
+        got: usize,
+        /// Of the matrix.
+        expected: usize,
+    },
+    /// Rows of a matrix that is only planned.
+    #[error("the matrix is only planned: it has a shape and no values")]
+    Unread,
+    /// A reader that is not ours, such as an extension's.
+    #[error("cannot decode rows")]
+    Foreign(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Rows of equal width that can be decoded, whole or in part.
+pub trait RowSource: Send + Sync + fmt::Debug {
+    /// The number of rows.
+    fn rows(&self) -> u64;
+
+    /// Values in a row.
+    fn columns(&self) -> usize;
+
+    /// Parts of a row begin and end at multiples of this.
+    fn granularity(&self) -> usize;
+
+    /// Decodes `columns` of `row` into `into`, which is as long as the range.
+    fn decode(&self, row: u64, columns: Range<usize>, into: &mut [f32]) -> Result<(), MatrixError>;
+}
+
+/// Bytes that somebody keeps in memory or mapped.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Rows of a stored type, as they lie in a file.
+#[derive(Clone)]
+pub struct StoredRows {
+    bytes: Bytes,
+    start: usize,
+    rows: u64,
+    columns: usize,
+    stored_type: StoredType,
+    decoder: &'static blocks::Decoder,
+    ops: Vec<Pointwise>,
+}
+
+impl StoredRows {
+    /// Rows of `columns` values that fill `place` of `bytes`; `ops` are applied to each value in order.
+    ///
+    /// # Errors
+    /// Where the type has no decoder or a row fills no whole number of blocks.
+    pub fn new(
+        bytes: Bytes,
+        place: Range<usize>,
+        stored_type: StoredType,
+        columns: usize,
+        ops: Vec<Pointwise>,
+    ) -> Result<Self, MatrixError> {
+        let decoder = blocks::decoder(stored_type).ok_or(BlockError::NoDecoder { stored_type })?;
+        let row_bytes = stored_type.row_bytes(columns as u64).filter(|bytes| *bytes > 0);
+        let row_bytes = row_bytes.ok_or(MatrixError::PartialBlock { stored_type, columns })?;
+        let available = (*bytes).as_ref().get(place.clone()).map_or(0, <[u8]>::len) as u64;
+        Ok(Self { bytes, start: place.start, rows: available / row_bytes, columns, stored_type, decoder, ops })
+    }
+
+    /// Bytes that `values` of a row take.
+    fn bytes_of(&self, values: usize) -> usize {
+        values / self.granularity() * self.stored_type.block_bytes() as usize
+    }
+}
+
+impl fmt::Debug for StoredRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {} {}", self.rows, self.columns, self.stored_type)
+    }
+}
+
+impl RowSource for StoredRows {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn granularity(&self) -> usize {
+        self.stored_type.block_len() as usize
+    }
+
+    fn decode(&self, row: u64, columns: Range<usize>, into: &mut [f32]) -> Result<(), MatrixError> {
+        let start = self.start + row as usize * self.bytes_of(self.columns) + self.bytes_of(columns.start);
+        let bytes = &(*self.bytes).as_ref()[start..start + self.bytes_of(columns.len())];
+        self.decoder.decode(bytes, into)?;
+        for op in &self.ops {
+            into.iter_mut().for_each(|value| *value = op.apply(*value));
+        }
+        Ok(())
+    }
+}
+
+/// Rows that are in memory as f32: constants of a view, and tests.
+#[derive(Debug, Clone)]
+pub struct ValueRows {
+    values: Vec<f32>,
+    columns: usize,
+}
+
+impl ValueRows {
+    /// Rows of `columns` values, one after the other.
+    pub fn new(values: Vec<f32>, columns: usize) -> Self {
+        Self { values, columns }
+    }
+}
+
+impl RowSource for ValueRows {
+    fn rows(&self) -> u64 {
+        self.values.len().checked_div(self.columns).unwrap_or(0) as u64
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn granularity(&self) -> usize {
+        1
+    }
+
+    fn decode(&self, row: u64, columns: Range<usize>, into: &mut [f32]) -> Result<(), MatrixError> {
+        let start = row as usize * self.columns;
+        into.copy_from_slice(&self.values[start + columns.start..start + columns.end]);
+        Ok(())
+    }
+}
+
+/// Rows that have a shape and no values: a plan's.
+#[derive(Debug, Clone)]
+pub struct UnreadRows {
+    /// The number of rows.
+    pub rows: u64,
+    /// Values in a row.
+    pub columns: usize,
+}
+
+impl RowSource for UnreadRows {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn granularity(&self) -> usize {
+        1
+    }
+
+    fn decode(&self, _: u64, _: Range<usize>, _: &mut [f32]) -> Result<(), MatrixError> {
+        Err(MatrixError::Unread)
+    }
+}
+
+/// Some rows of one source.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    /// Where they lie.
+    pub source: Arc<dyn RowSource>,
+    /// Which, in order.
+    pub rows: Rows,
+}
+
+/// `rows × columns` values, decoded by the row.
+#[derive(Debug, Clone)]
+pub struct MappedMatrix {
+    rows: usize,
+    columns: usize,
+    granularity: usize,
+    /// Each with the matrix's row at which it begins.
+    segments: Vec<(usize, Segment)>,
+}
+
+impl MappedMatrix {
+    /// The rows of `segments`, one after the other.
+    ///
+    /// # Errors
+    /// Where a source is not `columns` wide, or lacks a row that its segment names.
+    pub fn new(columns: usize, segments: Vec<Segment>) -> Result<Self, MatrixError> {
+        let mut matrix = Self { rows: 0, columns, granularity: 1, segments: Vec::with_capacity(segments.len()) };
+        for segment in segments {
+            if segment.source.columns() != columns {
+                return Err(MatrixError::Columns { got: segment.source.columns(), expected: columns });
+            }
+            let greatest = match &segment.rows {
+                Rows::Range { first, count } => (*count > 0).then(|| first.saturating_add(*count - 1)),
+                Rows::List(rows) => rows.iter().max().map(|row| u64::from(*row)),
+            };
+            let rows = segment.source.rows();
+            if let Some(row) = greatest.filter(|row| *row >= rows) {
+                return Err(MatrixError::MissingRow { row, rows });
+            }
+            matrix.granularity = least_common_multiple(matrix.granularity, segment.source.granularity());
+            let first = matrix.rows;
+            matrix.rows += segment.rows.count() as usize;
+            matrix.segments.push((first, segment));
+        }
+        Ok(matrix)
+    }
+
+    /// A matrix of values in memory, row after row.
+    ///
+    /// # Errors
+    /// As [`MappedMatrix::new`].
+    pub fn of_values(columns: usize, values: Vec<f32>) -> Result<Self, MatrixError> {
+        let source = ValueRows::new(values, columns);
+        let rows = Rows::Range { first: 0, count: source.rows() };
+        Self::new(columns, vec![Segment { source: Arc::new(source), rows }])
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Parts of rows begin and end at multiples of this.
+    pub fn granularity(&self) -> usize {
+        self.granularity
+    }
+
+    /// Decodes `columns` of `rows`, one row after the other; both ranges lie within the matrix, and `columns` begins
+    /// and ends at multiples of [`MappedMatrix::granularity`].
+    ///
+    /// # Errors
+    /// Where a codec that is not ours fails.
+    pub fn decode(&self, rows: Range<usize>, columns: Range<usize>, into: &mut [f32]) -> Result<(), MatrixError> {
+        if rows.is_empty() || columns.is_empty() {
+            return Ok(());
+        }
+        let mut at = self.segments.partition_point(|(first, _)| *first <= rows.start) - 1;
+        for (row, into) in rows.zip(into.chunks_exact_mut(columns.len())) {
+            while self.segments.get(at + 1).is_some_and(|(first, _)| *first <= row) {
+                at += 1;
+            }
+            let (first, segment) = &self.segments[at];
+            segment.source.decode(segment.rows.get((row - first) as u64), columns.clone(), into)?;
+        }
+        Ok(())
+    }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn stored(stored_type: StoredType, columns: usize, values: &[f32]) -> Arc<dyn RowSource> {
+        let mut bytes = vec![0; stored_type.row_bytes(values.len() as u64).unwrap() as usize];
+        blocks::encode_rows(stored_type, values, &mut bytes).unwrap();
+        let place = 0..bytes.len();
+        Arc::new(StoredRows::new(Arc::new(bytes), place, stored_type, columns, Vec::new()).unwrap())
+    }
+
+    #[test]
+    fn segments_of_different_types_are_one_matrix() {
+        let values: Vec<f32> = (0..64 * 4).map(|i| (i % 16) as f32).collect();
+        let (gate, up) = (stored(StoredType::Q8_0, 64, &values), stored(StoredType::Bf16, 64, &values));
+        let rows = [Rows::List(vec![3, 1]), Rows::Range { first: 2, count: 2 }];
+        let segments = [gate, up].into_iter().zip(rows).map(|(source, rows)| Segment { source, rows }).collect();
+        let matrix = MappedMatrix::new(64, segments).unwrap();
+        assert_eq!((matrix.rows(), matrix.granularity()), (4, 32));
+        let mut part = vec![0.0; 3 * 32];
+        matrix.decode(1..4, 32..64, &mut part).unwrap();
+        for (i, row) in [1, 2, 3].into_iter().enumerate() {
+            let want = &values[row * 64 + 32..row * 64 + 64];
+            assert!(part[i * 32..i * 32 + 32].iter().zip(want).all(|(a, b)| (a - b).abs() < 0.1));
+        }
+    }
+
+    #[test]
+    fn what_a_file_lacks_is_an_error() {
+        let source = stored(StoredType::Q8_0, 64, &[0.0; 64]);
+        let segment = Segment { source: source.clone(), rows: Rows::Range { first: 0, count: 2 } };
+        assert!(matches!(MappedMatrix::new(64, vec![segment]), Err(MatrixError::MissingRow { row: 1, rows: 1 })));
+        let segment = Segment { source, rows: Rows::List(vec![]) };
+        assert!(matches!(MappedMatrix::new(32, vec![segment]), Err(MatrixError::Columns { got: 64, expected: 32 })));
+        let short: Bytes = Arc::new(vec![0u8; 10]);
+        let partial = StoredRows::new(short, 0..10, StoredType::Q4K, 64, Vec::new());
+        assert!(matches!(partial, Err(MatrixError::PartialBlock { columns: 64, .. })));
+    }
+}

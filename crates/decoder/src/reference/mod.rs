@@ -1,0 +1,232 @@
+//! The reference path: plain candle operations, on any device and in any float type.
+//!
+//! It is slow, simple and differentiable: tests hold its explicit backward pass against candle's own differentiation and
+//! against finite differences in f64, and the fast path against it. Only candle operations that have a derivative are
+//! used, so no fused ones.
+
+mod attention;
+mod dense;
+mod head;
+
+use std::ops::Range;
+
+use candle_core::{D, DType, Device, Tensor};
+use model::architecture::Activation;
+
+use crate::backend::{Attended, AttentionShape, Backend, HeadWeights, NormWeights, Sink, Turn};
+use crate::batch::Target;
+use crate::error::Result;
+use crate::mapped::MappedMatrix;
+use crate::matrix::Matrix;
+use crate::random::Mask;
+
+pub use dense::Dense;
+
+/// The reference path on one device, in one float type.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    device: Device,
+    dtype: DType,
+}
+
+/// Cosines and sines, `(tokens, 1, head_dim / 2)`.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Reference {
+    /// A backend whose tensors lie on `device` as `dtype`.
+    pub fn new(device: Device, dtype: DType) -> Self {
+        Self { device, dtype }
+    }
+
+    /// A matrix as this backend holds it.
+    ///
+    /// # Errors
+    /// Where the device refuses.
+    pub fn matrix(&self, matrix: &Matrix) -> Result<Tensor> {
+        let shape = (matrix.rows(), matrix.columns());
+        Ok(Tensor::from_slice(matrix.values(), shape, &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn mask(&self, mask: &Mask, (tokens, features): (usize, usize)) -> Result<Tensor> {
+        let factors = (0..tokens).flat_map(|token| (0..features).map(move |feature| mask.factor(token, feature)));
+        let factors: Vec<f32> = factors.collect();
+        Ok(Tensor::from_vec(factors, (tokens, features), &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    /// `x` cut into groups that are normed together, `(tokens, groups, features)`, with `1 / sqrt(mean(x²) + eps)`.
+    fn groups(&self, x: &Tensor, norm: &NormWeights<Tensor>) -> Result<(Tensor, Tensor)> {
+        let (tokens, features) = x.dims2()?;
+        let x = x.reshape((tokens, features / norm.features, norm.features))?;
+        let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + f64::from(norm.eps))?.sqrt()?.recip()?;
+        Ok((x, inverse))
+    }
+}
+
+/// `x · σ(x)` or `x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))`, and its derivative.
+fn activate(x: &Tensor, activation: Activation) -> Result<(Tensor, Tensor)> {
+    match activation {
+        Activation::Silu => {
+            let s = ((x.neg()?.exp()? + 1.0)?).recip()?;
+            let slope = (&s * ((x * (1.0 - &s)?)? + 1.0)?)?;
+            Ok(((x * s)?, slope))
+        }
+        Activation::GeluTanh => {
+            let factor = (2.0 / std::f64::consts::PI).sqrt();
+            let t = ((x + (x.powf(3.0)? * 0.044_715)?)? * factor)?.tanh()?;
+            let inner = (((x.sqr()? * (3.0 * 0.044_715))? + 1.0)? * factor)?;
+            let slope = (((&t + 1.0)? * 0.5)? + (((x * 0.5)? * (1.0 - t.sqr()?)?)? * inner)?)?;
+            Ok((((x * 0.5)? * (t + 1.0)?)?, slope))
+        }
+    }
+}
+
+impl Backend for Reference {
+    type Tensor = Tensor;
+    type Matrix = Tensor;
+    type Vector = Tensor;
+    type Linear = Dense;
+    type Rotation = Rotation;
+
+    fn linear(&self, matrix: MappedMatrix) -> Result<Dense> {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let mut values = Matrix::zeros(rows, columns);
+        matrix.decode(0..rows, 0..columns, values.values_mut())?;
+        Ok(Dense::new(self.matrix(&values)?))
+    }
+
+    fn vector(&self, values: Vec<f32>) -> Result<Tensor> {
+        let len = values.len();
+        Ok(Tensor::from_vec(values, len, &self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn rotation(&self, cos: Matrix, sin: Matrix) -> Result<Rotation> {
+        Ok(Rotation { cos: self.matrix(&cos)?.unsqueeze(1)?, sin: self.matrix(&sin)?.unsqueeze(1)? })
+    }
+
+    fn embed(&self, table: &Dense, ids: &[u32], scale: f32) -> Result<Tensor> {
+        let ids = Tensor::from_slice(ids, ids.len(), &self.device)?;
+        Ok((table.weight().index_select(&ids, 0)? * f64::from(scale))?)
+    }
+
+    fn add(&self, onto: Tensor, x: &Tensor, scale: f32) -> Result<Tensor> {
+        Ok((onto + (x * f64::from(scale))?)?)
+    }
+
+    fn scale(&self, x: &Tensor, scale: f32) -> Result<Tensor> {
+        Ok((x * f64::from(scale))?)
+    }
+
+    fn add_bias(&self, x: Tensor, bias: &Tensor) -> Result<Tensor> {
+        Ok(x.broadcast_add(bias)?)
+    }
+
+    fn dropout(&self, x: &Tensor, mask: &Mask) -> Result<Tensor> {
+        Ok((x * self.mask(mask, x.dims2()?)?)?)
+    }
+
+    fn project(&self, x: &Tensor, a: &Tensor, scale: f32) -> Result<Tensor> {
+        Ok((x.matmul(&a.t()?)? * f64::from(scale))?)
+    }
+
+    fn project_back(&self, y: &Tensor, b: &Tensor, scale: f32) -> Result<Tensor> {
+        Ok((y.matmul(b)? * f64::from(scale))?)
+    }
+
+    fn sum_outer(&self, y: &Tensor, x: &Tensor) -> Result<Tensor> {
+        Ok(y.t()?.matmul(x)?)
+    }
+
+    fn norm(&self, x: &Tensor, norm: &NormWeights<Tensor>) -> Result<Tensor> {
+        let (groups, inverse) = self.groups(x, norm)?;
+        Ok(groups.broadcast_mul(&inverse)?.broadcast_mul(&norm.weight)?.reshape(x.shape())?)
+    }
+
+    fn norm_backward(&self, x: &Tensor, norm: &NormWeights<Tensor>, dy: Tensor) -> Result<Tensor> {
+        let (groups, inverse) = self.groups(x, norm)?;
+        let weighted = dy.reshape(groups.shape())?.broadcast_mul(&norm.weight)?;
+        let along = (&groups * &weighted)?.mean_keepdim(D::Minus1)?.mul(&inverse.powf(3.0)?)?;
+        let dx = (weighted.broadcast_mul(&inverse)? - groups.broadcast_mul(&along)?)?;
+        Ok(dx.reshape(x.shape())?)
+    }
+
+    fn rotate(&self, x: Tensor, rotation: &Rotation, turn: Turn) -> Result<Tensor> {
+        let half = rotation.cos.dim(D::Minus1)?;
+        let (tokens, features) = x.dims2()?;
+        let heads = x.reshape((tokens, features / (2 * half), 2 * half))?;
+        let (a, b) = (heads.narrow(D::Minus1, 0, half)?, heads.narrow(D::Minus1, half, half)?);
+        let sin = if turn == Turn::Forward { rotation.sin.clone() } else { rotation.sin.neg()? };
+        let first = (a.broadcast_mul(&rotation.cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (b.broadcast_mul(&rotation.cos)? + a.broadcast_mul(&sin)?)?;
+        Ok(Tensor::cat(&[first, second], D::Minus1)?.reshape((tokens, features))?)
+    }
+
+    fn attention(
+        &self,
+        shape: &AttentionShape,
+        segments: &[Range<usize>],
+        [q, k, v]: [&Tensor; 3],
+    ) -> Result<(Tensor, Tensor)> {
+        self.attend(shape, segments, [q, k, v])
+    }
+
+    fn attention_backward(
+        &self,
+        shape: &AttentionShape,
+        segments: &[Range<usize>],
+        saw: Attended<'_, Tensor>,
+        dout: &Tensor,
+    ) -> Result<[Tensor; 3]> {
+        self.attend_backward(shape, segments, &saw, dout)
+    }
+
+    fn glu(&self, gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
+        Ok((activate(gate, activation)?.0 * up)?)
+    }
+
+    fn glu_backward(
+        &self,
+        gate: Tensor,
+        up: Tensor,
+        activation: Activation,
+        dy: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        let (value, slope) = activate(&gate, activation)?;
+        Ok((((dy * up)? * slope)?, (dy * value)?))
+    }
+
+    fn split(&self, x: Tensor, at: usize) -> Result<(Tensor, Tensor)> {
+        let features = x.dim(1)?;
+        Ok((x.narrow(1, 0, at)?, x.narrow(1, at, features - at)?))
+    }
+
+    fn concat(&self, a: Tensor, b: Tensor) -> Result<Tensor> {
+        Ok(Tensor::cat(&[a, b], 1)?)
+    }
+
+    fn select(&self, x: &Tensor, tokens: &[usize]) -> Result<Tensor> {
+        Ok(x.index_select(&self.indices(tokens)?, 0)?)
+    }
+
+    fn scatter(&self, x: &Tensor, tokens: &[usize], total: usize) -> Result<Tensor> {
+        let zeros = Tensor::zeros((total, x.dim(1)?), self.dtype, &self.device)?;
+        Ok(zeros.index_add(&self.indices(tokens)?, x, 0)?)
+    }
+
+    fn cross_entropy(
+        &self,
+        head: &HeadWeights<Dense>,
+        x: Tensor,
+        targets: &[Target],
+        want_gradient: bool,
+    ) -> Result<(f64, Option<Tensor>)> {
+        self.head_loss(head, &x, targets, want_gradient)
+    }
+
+    fn logits(&self, head: &HeadWeights<Dense>, x: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
+        self.head_logits(head, x, sink)
+    }
+}

@@ -1,0 +1,122 @@
+//! What results must not depend on: threads, batches, containers.
+
+use model::StoredType;
+use model::architecture::{Branch, OtherBranch};
+
+use super::synthetic::{self, Synthetic, adapters};
+use super::{assert_close, batch, fast};
+use crate::mapped::MappedMatrix;
+use crate::random::Dropout;
+use crate::weights::Weights;
+use crate::{Batch, DecoderError, Fast, Network, Result, Sample};
+
+const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.1, seed: 3, step: 4 });
+
+fn logits(network: &Network<Fast>, adapters: &crate::Adapters, batch: &Batch) -> Vec<f32> {
+    let mut all = Vec::new();
+    let mut sink = |first: usize, rows: &[f32]| {
+        assert_eq!(first * 128, all.len());
+        all.extend_from_slice(rows);
+        Ok(())
+    };
+    network.logits(adapters, batch, &mut sink).unwrap();
+    all
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let architecture = synthetic::everything();
+    let (batch, adapters) = (batch(128), adapters(&architecture, 5));
+    let one = fast(&architecture, 1, StoredType::Q8_0);
+    let want = one.gradients(&adapters, &batch, DROPOUT).unwrap();
+    for threads in [2, 3, 4] {
+        let many = fast(&architecture, threads, StoredType::Q8_0);
+        assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "{threads} threads");
+        assert_eq!(logits(&many, &adapters, &batch), logits(&one, &adapters, &batch), "{threads} threads");
+        assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "a second time");
+    }
+}
+
+#[test]
+fn a_batch_is_its_samples() {
+    let architecture = synthetic::everything();
+    let adapters = adapters(&architecture, 5);
+    let network = fast(&architecture, 2, StoredType::F32);
+    let together = batch(128);
+    let mut sum: Option<crate::Step<crate::Matrix>> = None;
+    let mut rows = Vec::new();
+    for (id, segment) in together.segments().enumerate() {
+        let tokens = &together.ids()[segment.clone()];
+        let mut weights = vec![0.0; tokens.len()];
+        for target in together.targets().iter().filter(|target| segment.contains(&target.position)) {
+            weights[target.position + 1 - segment.start] = target.weight;
+        }
+        let alone = Batch::new(&[Sample { id: id as u64, tokens, weights: &weights }]).unwrap();
+        rows.extend(logits(&network, &adapters, &alone));
+        let step = network.gradients(&adapters, &alone, DROPOUT).unwrap();
+        sum = Some(match sum {
+            Some(mut sum) => {
+                sum.gradients.add(&step.gradients);
+                sum.loss.loss_sum += step.loss.loss_sum;
+                sum.loss.learned += step.loss.learned;
+                sum
+            }
+            None => step,
+        });
+    }
+    let want = network.gradients(&adapters, &together, DROPOUT).unwrap();
+    assert_eq!(sum.as_ref().unwrap().loss.learned, want.loss.learned);
+    assert_close(&sum.unwrap(), &want, 1e-6);
+    assert_eq!(rows, logits(&network, &adapters, &together), "a token's logits have the same bits in any batch");
+}
+
+/// The values that a stored type decodes to, held as f32.
+struct Dequantized(Synthetic);
+
+impl Weights for Dequantized {
+    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<MappedMatrix> {
+        let stored = self.0.matrix(name, shape)?;
+        let mut values = vec![0.0; shape[0] * shape[1]];
+        stored.decode(0..shape[0], 0..shape[1], &mut values)?;
+        Ok(MappedMatrix::of_values(shape[1], values)?)
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        self.0.vector(name, len)
+    }
+}
+
+#[test]
+fn the_container_changes_no_bit() {
+    let architecture = synthetic::llama(&[]);
+    let (batch, adapters) = (batch(128), adapters(&architecture, 2));
+    for stored_type in [StoredType::Q8_0, StoredType::Q4_1, StoredType::Bf16] {
+        let as_stored = fast(&architecture, 2, stored_type);
+        let weights = Dequantized(Synthetic { stored_type });
+        let as_values = Network::new(Fast::new(2).unwrap(), &architecture, &weights).unwrap();
+        let step = as_stored.gradients(&adapters, &batch, None).unwrap();
+        assert_eq!(step, as_values.gradients(&adapters, &batch, None).unwrap(), "{stored_type}");
+        assert_eq!(logits(&as_stored, &adapters, &batch), logits(&as_values, &adapters, &batch), "{stored_type}");
+    }
+}
+
+#[test]
+fn what_is_not_computed_is_an_error() {
+    let mut architecture = synthetic::llama(&[]);
+    let other = OtherBranch { kind: "rwkv7".into(), linears: Vec::new() };
+    architecture.layers[1].sublayers[0].branches[0] = Branch::Other(other);
+    let weights = Synthetic { stored_type: StoredType::F32 };
+    let built = Network::new(Fast::new(1).unwrap(), &architecture, &weights);
+    assert!(matches!(built.err(), Some(DecoderError::Unsupported { layer: 1, kind }) if kind == "rwkv7"));
+
+    let network = fast(&synthetic::llama(&[]), 1, StoredType::F32);
+    let none = crate::Adapters::none();
+    let unknown = Batch::read_only(&[&[1, 128]]).unwrap();
+    let refused = network.loss(&none, &unknown);
+    assert!(matches!(refused, Err(DecoderError::UnknownToken { token: 128, position: 1, vocab_size: 128 })));
+    let nothing = network.loss(&none, &Batch::read_only(&[&[1, 2]]).unwrap());
+    assert!(matches!(nothing, Err(DecoderError::NothingLearned { tokens: 2 })));
+    let modules = ["model.layers.0.mlp.c_fc".to_owned()].into();
+    let misnamed = crate::Adapters::initialize(&synthetic::llama(&[]), &modules, 4, 1.0, 0);
+    assert!(misnamed.unwrap_err().to_string().contains("`down_proj`"), "known modules are listed");
+}

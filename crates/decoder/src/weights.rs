@@ -1,0 +1,30 @@
+//! Where a network's frozen weights come from.
+
+use crate::error::{DecoderError, Result};
+use crate::mapped::MappedMatrix;
+
+/// Gives tensors by their canonical names. A checkpoint's view implements it; so does whoever only plans.
+pub trait Weights {
+    /// The matrix `name`, `(rows, columns)`.
+    ///
+    /// # Errors
+    /// Where there is none of that name and shape, or no codec for its type.
+    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<MappedMatrix>;
+
+    /// The vector `name`, `(len)`.
+    ///
+    /// # Errors
+    /// As [`Weights::matrix`].
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>>;
+}
+
+/// Holds the shape that was found against the one that was asked for.
+///
+/// # Errors
+/// Where they differ.
+pub fn check_shape(name: &str, got: &[usize], expected: &[usize]) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(DecoderError::Shape { name: name.to_owned(), got: got.to_vec(), expected: expected.to_vec() })
+}
