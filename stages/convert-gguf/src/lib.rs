@@ -62,8 +62,7 @@ impl Stage for ConvertGguf {
             Inputs::Model(model, adapter) => {
                 let target = Target::new(ctx, &params, &model, &name)?;
                 let made = model_file::write(ctx, &params, &model, adapter.as_ref(), &target, &name)?;
-                let bytes = made.tensor_bytes();
-                ("model", describe_model(&made, &model.reading.family)?.with_bytes(bytes))
+                ("model", describe_model(&made, &model.reading.family)?)
             }
             Inputs::Adapter(adapter) => ("adapter", describe_adapter(&lora::write(ctx, &adapter, &name)?)?),
         };
@@ -113,7 +112,7 @@ fn plan_model(
         seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 5e8),
         ..Estimate::default()
     };
-    let output = describe_model(&target.description, &model.reading.family)?.with_bytes(bytes);
+    let output = describe_model(&target.description, &model.reading.family)?;
     Ok(Plan { outputs: BTreeMap::from([("model".into(), output)]), estimate, findings, ..Plan::default() })
 }
 

@@ -30,11 +30,10 @@ pub fn describe(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Describ
     if let Some(pre) = pre {
         description.provenance.insert("pre".into(), pre.into());
     }
-    let bytes = description.tensor_bytes();
     let model = ModelInput::read(ctx, description)?;
     findings.extend(model_api::family::findings(&model.reading));
     findings.extend(check_model(&model));
-    let output = describe_model(&model.description, &model.reading.family)?.with_bytes(bytes);
+    let output = describe_model(&model.description, &model.reading.family)?;
     let mut files = checkpoint.weight_files();
     if let Some(directory) = checkpoint.directory() {
         files.extend(directory.side_files().into_iter().map(|file| directory.path().join(file)));

@@ -97,9 +97,7 @@ impl Stage for Fuse {
             seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 1e9),
             ..Estimate::default()
         };
-        let output = describe_model(&target.description, &model.reading.family)?
-            .with_bytes(bytes)
-            .with_certainty(Certainty::Exact);
+        let output = describe_model(&target.description, &model.reading.family)?.with_certainty(Certainty::Exact);
         Ok(Plan { outputs: BTreeMap::from([("model".into(), output)]), estimate, findings, ..Plan::default() })
     }
 
@@ -109,7 +107,7 @@ impl Stage for Fuse {
         let adapter = AdapterInput::optional(ctx, "adapter")?;
         let target = Target::new(&model, params.dtype.fixed())?;
         let made = write::write(ctx, &model, adapter.as_ref(), &target, (params.max_shard_gb * 1e9) as u64)?;
-        let output = describe_model(&made, &model.reading.family)?.with_bytes(made.tensor_bytes());
+        let output = describe_model(&made, &model.reading.family)?;
         Ok(Outcome { outputs: BTreeMap::from([("model".into(), output)]), ..Outcome::default() })
     }
 }
