@@ -50,17 +50,15 @@ pub(crate) struct Saved<T> {
 }
 
 impl<B: Backend> AttentionBlock<B> {
-    pub(crate) fn load(
-        backend: &B,
-        attention: &Attention,
-        ropes: &mut Ropes,
-        weights: &dyn Weights,
-    ) -> Result<Self> {
+    pub(crate) fn load(backend: &B, attention: &Attention, ropes: &mut Ropes, weights: &dyn Weights) -> Result<Self> {
         let shape = shape(attention)?;
         let head_dim = shape.head_dim;
         let projection = |linear, head_norm: &Option<_>| {
             let norm = head_norm.as_ref().map(|norm| norm::load(backend, norm, head_dim, weights)).transpose()?;
-            Ok::<_, DecoderError>(Projection { linear: AdaptedLinear::load(backend, linear, weights)?, head_norm: norm })
+            Ok::<_, DecoderError>(Projection {
+                linear: AdaptedLinear::load(backend, linear, weights)?,
+                head_norm: norm,
+            })
         };
         Ok(Self {
             q: projection(&attention.q, &attention.q_norm)?,
@@ -155,10 +153,16 @@ fn shape(attention: &Attention) -> Result<AttentionShape> {
     ];
     for (module, what, got, expected) in expected {
         if got != expected {
-            return Err(DecoderError::Inconsistent { module: module.clone(), what, got, expected: expected.to_string() });
+            return Err(DecoderError::Inconsistent {
+                module: module.clone(),
+                what,
+                got,
+                expected: expected.to_string(),
+            });
         }
     }
-    let refuse = |what, got, expected: String| DecoderError::Inconsistent { module: q.module.clone(), what, got, expected };
+    let refuse =
+        |what, got, expected: String| DecoderError::Inconsistent { module: q.module.clone(), what, got, expected };
     if *num_kv_heads == 0 || !num_heads.is_multiple_of(*num_kv_heads) {
         return Err(refuse("num_kv_heads", *num_kv_heads, format!("a divisor of {num_heads} heads")));
     }

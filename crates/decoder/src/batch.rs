@@ -71,7 +71,8 @@ impl Batch {
     pub fn read_only(sequences: &[&[u32]]) -> Result<Self> {
         let weights: Vec<Vec<f32>> = sequences.iter().map(|tokens| vec![0.0; tokens.len()]).collect();
         let sample = |(i, (tokens, weights))| Sample { id: i as u64, tokens, weights };
-        let samples: Vec<_> = sequences.iter().copied().zip(weights.iter().map(Vec::as_slice)).enumerate().map(sample).collect();
+        let samples: Vec<_> =
+            sequences.iter().copied().zip(weights.iter().map(Vec::as_slice)).enumerate().map(sample).collect();
         Self::new(&samples)
     }
 

@@ -11,7 +11,9 @@ pub type Result<T, E = DecoderError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum DecoderError {
     /// A layer kind that nobody here computes.
-    #[error("layer {layer} has a `{kind}`, which this decoder does not compute (hint: it computes `attention` and `glu`)")]
+    #[error(
+        "layer {layer} has a `{kind}`, which this decoder does not compute (hint: it computes `attention` and `glu`)"
+    )]
     Unsupported {
         /// The layer's index.
         layer: usize,

@@ -41,7 +41,8 @@ impl<B: Backend> GluBlock<B> {
         let size = glu.down.in_features;
         let expect = |linear: &model::architecture::Linear, expected: u64| {
             let (module, got) = (linear.module.clone(), linear.out_features);
-            let error = DecoderError::Inconsistent { module, what: "out_features", got, expected: expected.to_string() };
+            let error =
+                DecoderError::Inconsistent { module, what: "out_features", got, expected: expected.to_string() };
             if got == expected { AdaptedLinear::load(backend, linear, weights) } else { Err(error) }
         };
         let input = match &glu.input {
@@ -81,11 +82,7 @@ impl<B: Backend> GluBlock<B> {
 
 impl<B: Backend> Input<B> {
     #[allow(clippy::type_complexity)]
-    fn forward(
-        &self,
-        pass: &Pass<'_, B>,
-        x: &B::Tensor,
-    ) -> Result<(B::Tensor, B::Tensor, SavedInput<B::Tensor>)> {
+    fn forward(&self, pass: &Pass<'_, B>, x: &B::Tensor) -> Result<(B::Tensor, B::Tensor, SavedInput<B::Tensor>)> {
         match self {
             Input::Separate { gate, up } => {
                 let (gate, saved_gate) = gate.forward(pass, x)?;

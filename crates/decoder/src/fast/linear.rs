@@ -55,25 +55,26 @@ impl Mapped {
         let panel = forward_panel(rows, columns, fast.threads());
         let tiles = TileShapes::of(&y);
         let out = Shared::new(y.values_mut());
-        fast.pool.each(rows.div_ceil(panel), |task| {
-            let own = task * panel..rows.min((task + 1) * panel);
-            with_scratch([own.len() * columns], |[decoded]| {
-                self.matrix.decode(own.clone(), 0..columns, decoded)?;
-                for t in 0..tiles.count {
-                    // SAFETY: each task has rows of its own in every tile.
-                    let c = unsafe { tiles.rows(&out, t, own.clone()) };
-                    forward_tile(decoded, columns, x.tile(t), c, tiles.width(t), own.len());
-                    if let Some(side) = &side {
-                        let (factor, rank) = (side.factor.values(), side.factor.columns());
-                        let a = Rows { data: &factor[own.start * rank..own.end * rank], stride: rank };
-                        add_product(a, Left::Plain, side.input.tile(t), c, (own.len(), tiles.width(t), rank));
+        fast.pool
+            .each(rows.div_ceil(panel), |task| {
+                let own = task * panel..rows.min((task + 1) * panel);
+                with_scratch([own.len() * columns], |[decoded]| {
+                    self.matrix.decode(own.clone(), 0..columns, decoded)?;
+                    for t in 0..tiles.count {
+                        // SAFETY: each task has rows of its own in every tile.
+                        let c = unsafe { tiles.rows(&out, t, own.clone()) };
+                        forward_tile(decoded, columns, x.tile(t), c, tiles.width(t), own.len());
+                        if let Some(side) = &side {
+                            let (factor, rank) = (side.factor.values(), side.factor.columns());
+                            let a = Rows { data: &factor[own.start * rank..own.end * rank], stride: rank };
+                            add_product(a, Left::Plain, side.input.tile(t), c, (own.len(), tiles.width(t), rank));
+                        }
                     }
-                }
-                Ok(())
+                    Ok(())
+                })
             })
-        })
-        .map_err(|error: crate::mapped::MatrixError| error.into())
-        .map(|()| y)
+            .map_err(|error: crate::mapped::MatrixError| error.into())
+            .map(|()| y)
     }
 
     /// `dx = onto + dy · W + side`
@@ -90,35 +91,42 @@ impl Mapped {
         let mut dx = onto.unwrap_or_else(|| fast.take(columns, dy.tokens()));
         let tiles = TileShapes::of(&dx);
         let out = Shared::new(dx.values_mut());
-        fast.pool.each(columns.div_ceil(chunk), |task| {
-            let own = task * chunk..columns.min((task + 1) * chunk);
-            with_scratch([SUMMED_ROWS.min(rows) * own.len()], |[decoded]| {
-                for start in (0..rows).step_by(SUMMED_ROWS) {
-                    let panel = start..rows.min(start + SUMMED_ROWS);
-                    let decoded = &mut decoded[..panel.len() * own.len()];
-                    self.matrix.decode(panel.clone(), own.clone(), decoded)?;
-                    let into = if start == 0 { first } else { Into::Add };
-                    for t in 0..tiles.count {
-                        let width = tiles.width(t);
-                        // SAFETY: each task has rows (columns of W) of its own in every tile.
-                        let c = unsafe { tiles.rows(&out, t, own.clone()) };
-                        let a = Rows { data: decoded, stride: own.len() };
-                        let b = Rows { data: &dy.tile(t)[panel.start * width..], stride: width };
-                        let dims = (own.len(), width, panel.len());
-                        matmul::product(dims, Left::Transposed, a, b, RowsMut { data: c, stride: width }, into);
+        fast.pool
+            .each(columns.div_ceil(chunk), |task| {
+                let own = task * chunk..columns.min((task + 1) * chunk);
+                with_scratch([SUMMED_ROWS.min(rows) * own.len()], |[decoded]| {
+                    for start in (0..rows).step_by(SUMMED_ROWS) {
+                        let panel = start..rows.min(start + SUMMED_ROWS);
+                        let decoded = &mut decoded[..panel.len() * own.len()];
+                        self.matrix.decode(panel.clone(), own.clone(), decoded)?;
+                        let into = if start == 0 { first } else { Into::Add };
+                        for t in 0..tiles.count {
+                            let width = tiles.width(t);
+                            // SAFETY: each task has rows (columns of W) of its own in every tile.
+                            let c = unsafe { tiles.rows(&out, t, own.clone()) };
+                            let a = Rows { data: decoded, stride: own.len() };
+                            let b = Rows { data: &dy.tile(t)[panel.start * width..], stride: width };
+                            let dims = (own.len(), width, panel.len());
+                            matmul::product(dims, Left::Transposed, a, b, RowsMut { data: c, stride: width }, into);
+                        }
                     }
-                }
-                for (t, side) in (0..tiles.count).flat_map(|t| side.as_ref().map(|side| (t, side))) {
-                    let a = Rows { data: &side.factor.values()[own.start..], stride: columns };
-                    // SAFETY: as above.
-                    let c = unsafe { tiles.rows(&out, t, own.clone()) };
-                    add_product(a, Left::Transposed, side.input.tile(t), c, (own.len(), tiles.width(t), side.factor.rows()));
-                }
-                Ok(())
+                    for (t, side) in (0..tiles.count).flat_map(|t| side.as_ref().map(|side| (t, side))) {
+                        let a = Rows { data: &side.factor.values()[own.start..], stride: columns };
+                        // SAFETY: as above.
+                        let c = unsafe { tiles.rows(&out, t, own.clone()) };
+                        add_product(
+                            a,
+                            Left::Transposed,
+                            side.input.tile(t),
+                            c,
+                            (own.len(), tiles.width(t), side.factor.rows()),
+                        );
+                    }
+                    Ok(())
+                })
             })
-        })
-        .map_err(|error: crate::mapped::MatrixError| error.into())
-        .map(|()| dx)
+            .map_err(|error: crate::mapped::MatrixError| error.into())
+            .map(|()| dx)
     }
 }
 

@@ -29,13 +29,13 @@ use crate::random::Mask;
 
 pub use activations::Activations;
 pub(crate) use activations::{TILE, padded_len};
-use buffer::Arena;
 pub(crate) use attention::{backward_scratch, padded_head};
+use buffer::Arena;
 pub(crate) use cross_entropy::chunk_tokens;
 pub use linear::Mapped;
 pub(crate) use linear::{SUMMED_ROWS, backward_chunk, forward_panel};
-pub use rotate::Rotation;
 use pool::Pool;
+pub use rotate::Rotation;
 
 /// The fast path.
 #[derive(Debug)]

@@ -130,14 +130,7 @@ pub fn sum_over_tokens((m, n): (usize, usize), tiles: &[TilePair], a: &[f32], b:
     sum_over_tokens_with(Isa::best(), (m, n), tiles, a, b, c);
 }
 
-fn sum_over_tokens_with(
-    isa: Isa,
-    (m, n): (usize, usize),
-    tiles: &[TilePair],
-    a: &[f32],
-    b: &[f32],
-    c: RowsMut<'_>,
-) {
+fn sum_over_tokens_with(isa: Isa, (m, n): (usize, usize), tiles: &[TilePair], a: &[f32], b: &[f32], c: RowsMut<'_>) {
     for &(at_a, at_b, width) in tiles {
         assert!(width.is_multiple_of(COLUMN_MULTIPLE), "a tile is {width} tokens wide");
         assert!(at_a + m * width <= a.len() && at_b + n * width <= b.len(), "a tile reaches past its operand");

@@ -187,13 +187,7 @@ impl Backend for Reference {
         Ok((activate(gate, activation)?.0 * up)?)
     }
 
-    fn glu_backward(
-        &self,
-        gate: Tensor,
-        up: Tensor,
-        activation: Activation,
-        dy: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
+    fn glu_backward(&self, gate: Tensor, up: Tensor, activation: Activation, dy: &Tensor) -> Result<(Tensor, Tensor)> {
         let (value, slope) = activate(&gate, activation)?;
         Ok((((dy * up)? * slope)?, (dy * value)?))
     }

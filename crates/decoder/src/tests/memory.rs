@@ -17,10 +17,13 @@ fn the_plan_is_what_is_taken() {
         for dropout in [None, Some(Dropout { probability: 0.1, seed: 0, step: 0 })] {
             let (batch, network) = (batch(128), fast(&architecture, 2, StoredType::F32));
             let step = network.gradients(&adapters, &batch, dropout).unwrap();
-            let lengths: Vec<Length> = batch.segments().map(|segment| {
-                let learned = batch.targets().iter().filter(|target| segment.contains(&target.position)).count();
-                Length { tokens: segment.len(), learned }
-            }).collect();
+            let lengths: Vec<Length> = batch
+                .segments()
+                .map(|segment| {
+                    let learned = batch.targets().iter().filter(|target| segment.contains(&target.position)).count();
+                    Length { tokens: segment.len(), learned }
+                })
+                .collect();
             let needs = plan::step(&architecture, &modules, 4, &lengths, 2, dropout.is_some()).unwrap();
             assert_eq!(needs.activations, network.backend().buffer_bytes());
             assert_eq!(needs.gradients, 4 * step.gradients.parameters() as u64);
@@ -38,7 +41,8 @@ fn the_plan_is_what_is_taken() {
 #[test]
 fn a_step_costs_four_operations_a_weight_and_token() {
     let architecture = synthetic::llama(&[]);
-    let needs = plan::step(&architecture, &BTreeSet::new(), 1, &[Length { tokens: 64, learned: 63 }], 1, false).unwrap();
+    let needs =
+        plan::step(&architecture, &BTreeSet::new(), 1, &[Length { tokens: 64, learned: 63 }], 1, false).unwrap();
     let layers: u64 = architecture.linears().iter().map(|l| l.in_features * l.out_features).sum();
     let head = architecture.vocab_size * architecture.hidden_size;
     // A query sees half of the keys, in two products forward and five backward.

@@ -4,7 +4,9 @@
 
 mod gradients;
 mod invariance;
+mod llama_files;
 mod memory;
+mod real_models;
 mod synthetic;
 
 use model::{Architecture, StoredType};
@@ -15,8 +17,17 @@ use synthetic::Synthetic;
 
 /// Three samples of odd lengths, one longer than a tile; some tokens are only read, one weighs half.
 fn batch(vocab_size: u32) -> Batch {
-    let ids: Vec<Vec<u32>> = [37, 70, 5].iter().map(|n| synthetic::tokens(&format!("ids{n}"), *n, vocab_size)).collect();
-    let weight = |i: usize| if i.is_multiple_of(3) { 0.0 } else if i == 4 { 0.5 } else { 1.0 };
+    let ids: Vec<Vec<u32>> =
+        [37, 70, 5].iter().map(|n| synthetic::tokens(&format!("ids{n}"), *n, vocab_size)).collect();
+    let weight = |i: usize| {
+        if i.is_multiple_of(3) {
+            0.0
+        } else if i == 4 {
+            0.5
+        } else {
+            1.0
+        }
+    };
     let weights: Vec<Vec<f32>> = ids.iter().map(|ids| (0..ids.len()).map(weight).collect()).collect();
     let samples: Vec<Sample<'_>> = ids
         .iter()
