@@ -134,21 +134,39 @@ impl Fast {
             weights.iter_mut().zip(targets).for_each(|(weight, target)| *weight = target.weight * head.logit_scale);
             let tile = &mut logits.values_mut()[start..start + words * width];
             self.pool.chunks(tile, WORDS * width, |block, logits| {
-                let slope = |logit: f32| head.soft_cap.map_or(1.0, |cap| 1.0 - (logit / cap) * (logit / cap));
                 let place = |(i, target): (usize, &Target)| {
                     let row = (target.token as usize).checked_sub(block * WORDS)?;
                     let at = row * width + i;
-                    Some((at, weights[i] * slope(*logits.get(at)?)))
+                    Some((at, weights[i] * cap_slope(*logits.get(at)?, head.soft_cap)))
                 };
                 let hits: Vec<(usize, f32)> = targets.iter().enumerate().filter_map(place).collect();
-                simd::run(|| {
-                    for row in logits.chunks_exact_mut(width) {
-                        (0..width).for_each(|i| row[i] = weights[i] * exp(row[i] - sums[i]) * slope(row[i]));
-                    }
+                simd::run(|| match head.soft_cap {
+                    Some(_) => softmax(logits, width, &sums, &weights, |logit| cap_slope(logit, head.soft_cap)),
+                    None => softmax(logits, width, &sums, &weights, |_| 1.0),
                 });
                 hits.into_iter().for_each(|(at, share)| logits[at] -= share);
             });
         }
+    }
+}
+
+/// The derivative of `cap(x)`, given `cap(x)`.
+#[inline(always)]
+fn cap_slope(capped: f32, soft_cap: Option<f32>) -> f32 {
+    soft_cap.map_or(1.0, |cap| 1.0 - (capped / cap) * (capped / cap))
+}
+
+/// Overwrites logits with `weight · exp(l - log Σ exp) · slope(l)`.
+#[inline(always)]
+fn softmax(
+    logits: &mut [f32],
+    width: usize,
+    log_sums: &[f32; TILE],
+    weights: &[f32; TILE],
+    slope: impl Fn(f32) -> f32,
+) {
+    for row in logits.chunks_exact_mut(width) {
+        (0..width).for_each(|i| row[i] = weights[i] * exp(row[i] - log_sums[i]) * slope(row[i]));
     }
 }
 

@@ -132,8 +132,13 @@ mod tests {
             pool.chunks(&mut values, 7, |i, chunk| chunk.iter_mut().for_each(|v| *v += i as f32));
             assert!(values.iter().enumerate().all(|(i, v)| *v == (i / 7) as f32));
             let shared = Shared::new(&mut values);
-            // SAFETY: each task has a value of its own.
-            pool.each(100, |i| Ok::<_, ()>(unsafe { shared.slice(i, 1) }[0] = i as f32)).unwrap();
+            let write = |i: usize| {
+                // SAFETY: each task has a value of its own.
+                let place = unsafe { shared.slice(i, 1) };
+                place[0] = i as f32;
+                Ok::<(), ()>(())
+            };
+            pool.each(100, write).unwrap();
             assert!(values.iter().enumerate().all(|(i, v)| *v == i as f32));
             assert_eq!(pool.each(9, |i| if i == 5 { Err(i) } else { Ok(()) }), Err(5));
         }
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn scratch_is_cut_on_cache_lines() {
         let total = with_scratch([3, 100, 17], |[a, b, c]| {
-            assert!([a.as_ptr(), b.as_ptr(), c.as_ptr()].iter().all(|p| *p as usize % 64 == 0));
+            assert!([a.as_ptr(), b.as_ptr(), c.as_ptr()].iter().all(|p| (*p as usize).is_multiple_of(64)));
             a.len() + b.len() + c.len()
         });
         assert_eq!(total, 120);

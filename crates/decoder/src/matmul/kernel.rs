@@ -89,6 +89,7 @@ unsafe fn columns<L: Lanes, const V: usize, const TRANSPOSED: bool>(p: Product) 
 
 /// `ROWS × V` registers of the result.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn micro<L: Lanes, const ROWS: usize, const V: usize, const TRANSPOSED: bool>(p: Product) {
     // SAFETY: the caller vouches for the instructions and for `ROWS` rows and `V` vectors of columns in bounds.
     unsafe {

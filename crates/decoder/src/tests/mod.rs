@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod golden;
 mod gradients;
 mod invariance;
 mod llama_files;
