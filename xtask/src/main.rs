@@ -1,1 +1,53 @@
-fn main() {}
+//! What people do with this repository: `cargo xtask quickstart`, `cargo xtask test`.
+
+mod fixtures;
+mod pip;
+mod quickstart;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  quickstart [ARG…]   fine-tune a small model, convert it, prove it in llama.cpp, and show what changed;
+                      arguments go to `host run`, e.g. `--set stages.train.with.epochs=2`
+  test [ARG…]         prepare, build and check everything, and run all tests; arguments go to the test runner
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let workspace = Workspace::here();
+    let result: Result<(), Box<dyn Error>> = match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("quickstart", rest)) => quickstart::quickstart(&workspace, rest).map_err(Into::into),
+        Some(("test", rest)) => test::test(&workspace, rest).map_err(Into::into),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with everything that caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut said = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        said.push(cause.to_string());
+        source = cause.source();
+    }
+    said.dedup(); // a transparent error says what its source says
+    said.join(": ")
+}

@@ -1,0 +1,57 @@
+//! Where the files are, and how to chat with them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::QuickstartError;
+use super::outcome::Outcome;
+
+/// Paths and commands of both ways to ship.
+pub fn how_to_chat(outcome: &Outcome) -> Result<String, QuickstartError> {
+    let merged = Shipment::find(&outcome.run_dir, "merged", "model")?;
+    let base = Shipment::find(&outcome.run_dir, "base", "model")?;
+    let adapter = Shipment::find(&outcome.run_dir, "adapter", "adapter")?;
+    let gguf = |shipment: &Shipment| shipment.gguf.display().to_string();
+    Ok(format!(
+        "merged into one file\n  {}\n  llama-cli -m {}\n{}\n\
+         the base untouched, the adapter beside it\n  {}\n  llama-cli -m {} --lora {}\n{}",
+        gguf(&merged),
+        gguf(&merged),
+        merged.ollama("pipwren"),
+        gguf(&adapter),
+        gguf(&base),
+        gguf(&adapter),
+        adapter.ollama("pipwren-adapter"),
+    ))
+}
+
+/// A GGUF, and the directory where its `Modelfile` lies.
+struct Shipment {
+    gguf: PathBuf,
+}
+
+impl Shipment {
+    /// Below the run's links to outputs: a file, or a directory with one GGUF.
+    fn find(run_dir: &Path, stage: &str, port: &str) -> Result<Self, QuickstartError> {
+        let output = run_dir.join("outputs").join(stage).join(port);
+        if output.is_file() {
+            return Ok(Self { gguf: output });
+        }
+        let io = |source| QuickstartError::Io { path: output.clone(), source };
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&output).map_err(io)? {
+            files.push(entry.map_err(io)?.path());
+        }
+        let missing = || QuickstartError::Missing { what: format!("GGUF of stage `{stage}`") };
+        let gguf = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "gguf")).ok_or_else(missing)?;
+        Ok(Self { gguf })
+    }
+
+    /// The commands for Ollama, where it has what it needs.
+    fn ollama(&self, name: &str) -> String {
+        let Some(modelfile) = self.gguf.parent().map(|dir| dir.join("Modelfile")).filter(|path| path.is_file()) else {
+            return String::new();
+        };
+        format!("  ollama create {name} -f {} && ollama run {name}\n", modelfile.display())
+    }
+}
