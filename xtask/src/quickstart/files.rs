@@ -10,7 +10,7 @@ use super::outcome::Outcome;
 pub fn how_to_chat(outcome: &Outcome) -> Result<String, QuickstartError> {
     let merged = Shipment::find(&outcome.run_dir, "merged", "model")?;
     let base = Shipment::find(&outcome.run_dir, "base", "model")?;
-    let adapter = Shipment::find(&outcome.run_dir, "adapter", "adapter")?;
+    let lora = Shipment::find(&outcome.run_dir, "lora", "adapter")?;
     let gguf = |shipment: &Shipment| shipment.gguf.display().to_string();
     Ok(format!(
         "merged into one file\n  {}\n  llama-cli -m {}\n{}\n\
@@ -18,10 +18,10 @@ pub fn how_to_chat(outcome: &Outcome) -> Result<String, QuickstartError> {
         gguf(&merged),
         gguf(&merged),
         merged.ollama("pipwren"),
-        gguf(&adapter),
+        gguf(&lora),
         gguf(&base),
-        gguf(&adapter),
-        adapter.ollama("pipwren-adapter"),
+        gguf(&lora),
+        lora.ollama("pipwren-adapter"),
     ))
 }
 

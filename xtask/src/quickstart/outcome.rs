@@ -105,7 +105,7 @@ pub struct Outcome {
 const SHIPPED: [(&str, &str, Option<&str>); 3] = [
     ("base", "evaluate-base", None),
     ("merged", "evaluate-merged", Some("weights-merged")),
-    ("base + adapter", "evaluate-adapter", Some("weights-adapter")),
+    ("base + adapter", "evaluate-lora", Some("weights-lora")),
 ];
 
 impl Outcome {
@@ -115,7 +115,7 @@ impl Outcome {
         let train = run.stage("train")?;
         let training = Training { metrics: train.metrics.clone(), seconds: train.seconds, memory: train.memory };
         let shipped = SHIPPED.iter().map(|&(name, evaluate, weights)| {
-            let weights = weights.map(|stage| run.metric(stage, "kl_mean")).transpose()?;
+            let weights = weights.and_then(|stage| run.metric(stage, "kl_mean"));
             Ok(Shipped { name, evaluation: run.evaluation(evaluate)?, weights_divergence: weights })
         });
         let shipped = shipped.collect::<Result<_, QuickstartError>>()?;
@@ -129,9 +129,8 @@ impl Run {
         self.stages.iter().find(|stage| stage.stage == name).ok_or_else(missing)
     }
 
-    fn metric(&self, stage: &str, name: &str) -> Result<f64, QuickstartError> {
-        let missing = || QuickstartError::Missing { what: format!("`{name}` of stage `{stage}`") };
-        self.stage(stage)?.metrics.get(name).copied().ok_or_else(missing)
+    fn metric(&self, stage: &str, name: &str) -> Option<f64> {
+        self.stage(stage).ok()?.metrics.get(name).copied()
     }
 
     fn evaluation(&self, stage: &str) -> Result<Evaluation, QuickstartError> {
