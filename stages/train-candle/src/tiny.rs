@@ -1,0 +1,270 @@
+//! A tiny model for tests: two layers of the Llama kind, SmolLM2's tokenizer cut to few tokens, and a host that knows
+//! the family of both.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use checkpoint::Checkpoint;
+use checkpoint::safetensors::Writer;
+use model::architecture::{
+    Activation, Attention, Branch, Embedding, Glu, GluInput, Head, Layer, Linear, Norm, Rope, Sublayer,
+};
+use model::description::{GgufHeader, Reading, StoredTensor, VocabularyKeys};
+use model::inventory::{AdapterFacts, Dialect, Form, Presence, Role, TensorSpec};
+use model::{Architecture, Expr, Inventory, StoredType};
+use serde_json::{Value, json};
+use stage_api::{CatalogueEntry, Context, Error, ExtensionHandle, Host, Input, Request, Result};
+use stage_model::describe_model;
+use tokenizer::Tokenizer;
+
+const HIDDEN: u64 = 32;
+const INTERMEDIATE: u64 = 48;
+const HEADS: u64 = 4;
+const KV_HEADS: u64 = 2;
+const HEAD_DIM: u64 = 8;
+/// What the cut tokenizer has.
+const VOCAB: u64 = 4104;
+
+fn linear(module: String, out_features: u64, in_features: u64) -> Linear {
+    Linear { module, in_features, out_features, bias: false }
+}
+
+fn norm(module: &str) -> Norm {
+    Norm { weight: format!("{module}.weight"), eps: 1e-5, weight_offset: 0.0 }
+}
+
+fn layer(i: usize) -> Layer {
+    let at = |name: &str| format!("model.layers.{i}.{name}");
+    let attention = Attention {
+        q: linear(at("self_attn.q_proj"), HEADS * HEAD_DIM, HIDDEN),
+        k: linear(at("self_attn.k_proj"), KV_HEADS * HEAD_DIM, HIDDEN),
+        v: linear(at("self_attn.v_proj"), KV_HEADS * HEAD_DIM, HIDDEN),
+        o: linear(at("self_attn.o_proj"), HIDDEN, HEADS * HEAD_DIM),
+        num_heads: HEADS,
+        num_kv_heads: KV_HEADS,
+        head_dim: HEAD_DIM,
+        scale: (HEAD_DIM as f32).powf(-0.5),
+        rope: Some(Rope { theta: 10_000.0, factors: Vec::new(), attention_factor: 1.0 }),
+        window: None,
+        soft_cap: None,
+        q_norm: None,
+        k_norm: None,
+    };
+    let glu = Glu {
+        input: GluInput::Separate {
+            gate: linear(at("mlp.gate_proj"), INTERMEDIATE, HIDDEN),
+            up: linear(at("mlp.up_proj"), INTERMEDIATE, HIDDEN),
+        },
+        down: linear(at("mlp.down_proj"), HIDDEN, INTERMEDIATE),
+        activation: Activation::Silu,
+    };
+    let sublayer = |name: &str, branch| Sublayer {
+        input_norm: norm(&at(name)),
+        branches: vec![branch],
+        output_norm: None,
+        residual_scale: 1.0,
+    };
+    let mixer = sublayer("input_layernorm", Branch::Attention(attention));
+    Layer { sublayers: vec![mixer, sublayer("post_attention_layernorm", Branch::Glu(glu))] }
+}
+
+/// What the tiny model computes.
+pub fn architecture() -> Architecture {
+    architecture_of(VOCAB)
+}
+
+fn architecture_of(vocab_size: u64) -> Architecture {
+    let embedding = "model.embed_tokens.weight".to_owned();
+    Architecture {
+        vocab_size,
+        hidden_size: HIDDEN,
+        max_position_embeddings: 512,
+        embedding: Embedding { weight: embedding.clone(), scale: 1.0 },
+        layers: (0..2).map(layer).collect(),
+        final_norm: norm("model.norm"),
+        head: Head { weight: embedding, logit_scale: 1.0, soft_cap: None },
+    }
+}
+
+fn spec(name: &str, shape: &[u64], role: Role, module: Option<&str>) -> TensorSpec {
+    let facts = |module: &str| AdapterFacts { module: module.into(), input_axis: 1, output_axis: 0, expert_axis: None };
+    TensorSpec {
+        name: name.into(),
+        shape: shape.to_vec(),
+        role,
+        layer: None,
+        presence: Presence::Required,
+        adapter: module.map(facts),
+        forms: vec![Form { dialect: Dialect::Published, expr: Expr::tensor(name) }],
+    }
+}
+
+/// The reading of a tiny model with `vocab_size` tokens.
+pub fn reading(vocab_size: u64) -> Reading {
+    let architecture = architecture_of(vocab_size);
+    let mut tensors = vec![spec(&architecture.embedding.weight, &[vocab_size, HIDDEN], Role::Embedding, None)];
+    for linear in architecture.linears() {
+        let shape = [linear.out_features, linear.in_features];
+        tensors.push(spec(&linear.weight(), &shape, Role::GluUp, Some(&linear.module)));
+    }
+    let norms = architecture.layers.iter().flat_map(|layer| &layer.sublayers).map(|sublayer| &sublayer.input_norm);
+    for norm in norms.chain([&architecture.final_norm]) {
+        tensors.push(spec(&norm.weight, &[HIDDEN], Role::Norm, None));
+    }
+    Reading {
+        family: "tiny".into(),
+        dialect: Dialect::Published,
+        architecture,
+        inventory: Inventory { tensors, ignored: Vec::new(), gguf: Vec::new() },
+        config: json!({ "model_type": "tiny" }),
+        gguf: GgufHeader { architecture: "tiny".into(), metadata: Vec::new(), vocabulary: VocabularyKeys::Llama },
+        assumed: Vec::new(),
+        lost_in_gguf: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn tokenizer_files() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crates/tokenizer/tests/golden/smollm2-cut")
+}
+
+/// SmolLM2's tokenizer, cut to few tokens.
+pub fn tokenizer() -> Tokenizer {
+    Tokenizer::from_directory(&tokenizer_files()).unwrap()
+}
+
+/// A directory with a tiny model in it, and a context over it.
+pub struct Bench {
+    pub directory: tempfile::TempDir,
+    pub host: Arc<TinyHost>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        write_model(&directory.path().join("model"));
+        Self { directory, host: Arc::default() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// A context of a stage on the model; `made` says whether it is there already.
+    pub fn context(&self, params: Value, made: bool, threads: usize) -> Context {
+        let path = self.path("model");
+        let mut description = Checkpoint::open(&path).unwrap().describe();
+        description.config = Some(json!({ "model_type": "tiny" }));
+        let description = describe_model(&description, "tiny").unwrap();
+        let request = Request {
+            stage: "under-test".into(),
+            params,
+            inputs: BTreeMap::from([("model".into(), Input { description, path: made.then_some(path) })]),
+            attempt: Some(self.path("attempt")),
+            threads,
+            ..Request::default()
+        };
+        Context::new(request, self.host.clone())
+    }
+}
+
+fn write_model(directory: &Path) {
+    std::fs::create_dir_all(directory).unwrap();
+    for entry in std::fs::read_dir(tokenizer_files()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), directory.join(entry.file_name())).unwrap();
+    }
+    let tensors: Vec<StoredTensor> = reading(VOCAB)
+        .inventory
+        .tensors
+        .into_iter()
+        .map(|spec| StoredTensor { name: spec.name, stored_type: StoredType::F32, shape: spec.shape })
+        .collect();
+    let mut writer = Writer::create(&directory.join("model.safetensors"), &tensors, &BTreeMap::new()).unwrap();
+    let mut state = 1u32;
+    for tensor in &tensors {
+        let is_norm = tensor.shape.len() == 1;
+        let values = (0..tensor.values()).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let uniform = (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            if is_norm { 1.0 + 0.1 * uniform } else { 0.4 * uniform }
+        });
+        let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        writer.write(&tensor.name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// A host that knows the tiny family and keeps the metrics.
+#[derive(Default)]
+pub struct TinyHost {
+    metrics: Mutex<BTreeMap<String, Vec<(u64, f64)>>>,
+    progress: Mutex<Vec<(u64, u64)>>,
+    /// Says stop once so many points of progress were shown.
+    pub stop_after: Mutex<Option<usize>>,
+}
+
+impl TinyHost {
+    /// The points of a series.
+    pub fn metric(&self, name: &str) -> Vec<(u64, f64)> {
+        self.metrics.lock().unwrap().get(name).cloned().unwrap_or_default()
+    }
+
+    /// (done, total) in order.
+    pub fn progress(&self) -> Vec<(u64, u64)> {
+        self.progress.lock().unwrap().clone()
+    }
+}
+
+impl Host for TinyHost {
+    fn progress(&self, unit: &str, done: u64, total: u64) {
+        assert_eq!(unit, "tokens");
+        self.progress.lock().unwrap().push((done, total));
+    }
+
+    fn metric(&self, name: &str, step: u64, value: f64) {
+        self.metrics.lock().unwrap().entry(name.into()).or_default().push((step, value));
+    }
+
+    fn cancelled(&self) -> bool {
+        let shown = self.progress.lock().unwrap().len();
+        self.stop_after.lock().unwrap().is_some_and(|stop| shown >= stop)
+    }
+
+    fn catalogue(&self) -> Vec<CatalogueEntry> {
+        let claims = BTreeMap::from([("model_type".to_owned(), vec!["tiny".to_owned()])]);
+        vec![CatalogueEntry { kind: "family".into(), id: "tiny".into(), plugin: "test".into(), claims }]
+    }
+
+    fn extension(&self, _: &str, _: &str) -> Result<Arc<dyn ExtensionHandle>> {
+        Ok(Arc::new(TinyFamily))
+    }
+}
+
+struct TinyFamily;
+
+impl ExtensionHandle for TinyFamily {
+    fn id(&self) -> &str {
+        "tiny"
+    }
+
+    fn call(&self, _: &str, _: Value) -> Result<Value> {
+        Ok(json!({ "model_api": "test", "body": serde_json::to_value(reading(VOCAB)).unwrap() }))
+    }
+
+    fn encode(&self, _: &str, _: &[f32], _: &[f32], _: &mut [u8]) -> Result<()> {
+        Err(Error::new(Error::UNSUPPORTED, "no codec"))
+    }
+
+    fn decode(&self, _: &str, _: &[u8], _: &mut [f32]) -> Result<()> {
+        Err(Error::new(Error::UNSUPPORTED, "no codec"))
+    }
+}
