@@ -1,6 +1,9 @@
-//! What people do with this repository: `cargo xtask quickstart`, `cargo xtask test`.
+//! What people do with this repository: `cargo xtask quickstart`, `cargo xtask test`, and measuring.
 
+mod bench;
 mod fixtures;
+mod host;
+mod peers;
 mod pip;
 mod quickstart;
 mod test;
@@ -18,6 +21,7 @@ usage: cargo xtask COMMAND
   quickstart [ARG…]   fine-tune a small model, convert it, prove it in llama.cpp, and show what changed;
                       arguments go to `host run`, e.g. `--set stages.train.with.epochs=2`
   test [ARG…]         prepare, build and check everything, and run all tests; arguments go to the test runner
+  bench               training here and in PEFT, side by side; brings PyTorch first, some gigabytes
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +30,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("quickstart", rest)) => quickstart::quickstart(&workspace, rest).map_err(Into::into),
         Some(("test", rest)) => test::test(&workspace, rest).map_err(Into::into),
+        Some(("bench", [])) => bench::bench(&workspace).map_err(Into::into),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::QuickstartError;
-use super::outcome::Outcome;
+use crate::host::{HostError, at};
 
 /// Paths and commands of both ways to ship.
-pub fn how_to_chat(outcome: &Outcome) -> Result<String, QuickstartError> {
-    let merged = Shipment::find(&outcome.run_dir, "merged", "model")?;
-    let base = Shipment::find(&outcome.run_dir, "base", "model")?;
-    let lora = Shipment::find(&outcome.run_dir, "lora", "adapter")?;
+pub fn how_to_chat(run_dir: &Path) -> Result<String, HostError> {
+    let merged = Shipment::find(run_dir, "merged", "model")?;
+    let base = Shipment::find(run_dir, "base", "model")?;
+    let lora = Shipment::find(run_dir, "lora", "adapter")?;
     let gguf = |shipment: &Shipment| shipment.gguf.display().to_string();
     Ok(format!(
         "merged into one file\n  {}\n  llama-cli -m {}\n{}\n\
@@ -32,17 +31,16 @@ struct Shipment {
 
 impl Shipment {
     /// Below the run's links to outputs: a file, or a directory with one GGUF.
-    fn find(run_dir: &Path, stage: &str, port: &str) -> Result<Self, QuickstartError> {
+    fn find(run_dir: &Path, stage: &str, port: &str) -> Result<Self, HostError> {
         let output = run_dir.join("outputs").join(stage).join(port);
         if output.is_file() {
             return Ok(Self { gguf: output });
         }
-        let io = |source| QuickstartError::Io { path: output.clone(), source };
         let mut files = Vec::new();
-        for entry in fs::read_dir(&output).map_err(io)? {
-            files.push(entry.map_err(io)?.path());
+        for entry in fs::read_dir(&output).map_err(at(&output))? {
+            files.push(entry.map_err(at(&output))?.path());
         }
-        let missing = || QuickstartError::Missing { what: format!("GGUF of stage `{stage}`") };
+        let missing = || HostError::Missing { what: format!("GGUF of stage `{stage}`") };
         let gguf = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "gguf")).ok_or_else(missing)?;
         Ok(Self { gguf })
     }

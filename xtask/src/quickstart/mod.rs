@@ -5,11 +5,9 @@ mod files;
 mod outcome;
 mod table;
 
-use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
-use std::{fs, io};
 
+use crate::host::{self, HostError};
 use crate::workspace::{Workspace, WorkspaceError};
 use outcome::Outcome;
 
@@ -19,21 +17,9 @@ pub enum QuickstartError {
     /// Nothing could be built.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
-    /// The `host` program does not start.
-    #[error("cannot start `{}`", program.display())]
-    Start { program: PathBuf, source: io::Error },
-    /// The pipeline did not run to its end; the host has said why.
-    #[error("the pipeline failed ({status}); its traces are in `{}`", directory.display())]
-    Failed { status: ExitStatus, directory: PathBuf },
-    /// The report lacks what this pipeline always has.
-    #[error("the run's report has no {what}")]
-    Missing { what: String },
-    /// A report is not what we know.
-    #[error("{what} cannot be understood")]
-    Report { what: String, source: serde_json::Error },
-    /// A file operation failed.
-    #[error("cannot use `{}`", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    /// The pipeline failed, or its report lacks something.
+    #[error(transparent)]
+    Host(#[from] HostError),
 }
 
 /// Builds, runs `pipelines/quickstart.toml` and shows what came of it; `run_args` go to `host run`.
@@ -43,28 +29,19 @@ pub enum QuickstartError {
 pub fn quickstart(workspace: &Workspace, run_args: &[String]) -> Result<(), QuickstartError> {
     let started = Instant::now();
     workspace.prepare()?;
-    let host = Workspace::host(&workspace.build()?);
+    let program = Workspace::host(&workspace.build()?);
     let built = started.elapsed();
 
+    let pipeline = workspace.root().join("pipelines/quickstart.toml");
     let directory = workspace.root().join("target/quickstart");
-    fs::create_dir_all(&directory).map_err(|source| QuickstartError::Io { path: directory.clone(), source })?;
-    let output = Command::new(&host)
-        .current_dir(&directory)
-        .arg("run")
-        .arg(workspace.root().join("pipelines/quickstart.toml"))
-        .arg("--json")
-        .args(run_args)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|source| QuickstartError::Start { program: host, source })?;
-    if !output.status.success() {
-        return Err(QuickstartError::Failed { status: output.status, directory });
-    }
-    let outcome = Outcome::read(&output.stdout)?;
-    println!("\n{}", table::training(&outcome.training));
+    let report = host::run(&program, &pipeline, &directory, |command| {
+        command.args(run_args);
+    })?;
+    let outcome = Outcome::read(&report)?;
+    println!("\n{}", table::training(outcome.training));
     println!("{}", table::table(&outcome.shipped));
     println!("{}", answers::side_by_side(&outcome.shipped));
-    println!("{}", files::how_to_chat(&outcome)?);
-    println!("built in {} s, run in {} s", built.as_secs(), outcome.seconds as u64);
+    println!("{}", files::how_to_chat(&report.run_dir)?);
+    println!("built in {} s, run in {} s", built.as_secs(), report.seconds as u64);
     Ok(())
 }

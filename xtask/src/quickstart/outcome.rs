@@ -1,35 +1,8 @@
-//! What the pipeline found out, read from `host run --json` and from the evaluations' own reports.
-
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+//! What the pipeline found out, read from the host's report and from the evaluations' own.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::QuickstartError;
-
-/// What `host run --json` prints, as far as it is shown here.
-#[derive(Deserialize)]
-struct Run {
-    run_dir: PathBuf,
-    seconds: f64,
-    stages: Vec<Stage>,
-}
-
-#[derive(Deserialize)]
-struct Stage {
-    stage: String,
-    outputs: BTreeMap<String, Output>,
-    metrics: BTreeMap<String, f64>,
-    seconds: f64,
-    memory: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    path: PathBuf,
-}
+use crate::host::{HostError, RunReport, StageReport, read_json};
 
 /// An evaluation's `report.json`, as far as it is shown here.
 #[derive(Deserialize)]
@@ -80,25 +53,15 @@ pub struct Shipped {
     /// The column's head.
     pub name: &'static str,
     pub evaluation: Evaluation,
-    /// Divergence of the file's weights alone, computed in f32 by our decoder; nats a token.
+    /// Divergence of the file's weights alone, computed with `f32` activations; nats a token.
     pub weights_divergence: Option<f64>,
 }
 
-/// How training went.
-pub struct Training {
-    pub metrics: BTreeMap<String, f64>,
-    pub seconds: f64,
-    /// Anonymous memory at most, bytes.
-    pub memory: Option<u64>,
-}
-
 /// What the pipeline found out.
-pub struct Outcome {
-    pub training: Training,
+pub struct Outcome<'a> {
+    pub training: &'a StageReport,
     /// The base first, then each way to ship.
     pub shipped: Vec<Shipped>,
-    pub run_dir: PathBuf,
-    pub seconds: f64,
 }
 
 /// Columns of the table: its head, the stage that evaluates in llama.cpp, and the one that measures the weights alone.
@@ -108,39 +71,15 @@ const SHIPPED: [(&str, &str, Option<&str>); 3] = [
     ("base + adapter", "evaluate-lora", Some("weights-lora")),
 ];
 
-impl Outcome {
+impl<'a> Outcome<'a> {
     /// Reads the report of `pipelines/quickstart.toml`.
-    pub fn read(json: &[u8]) -> Result<Self, QuickstartError> {
-        let run: Run = parse(json, "the run's report")?;
-        let train = run.stage("train")?;
-        let training = Training { metrics: train.metrics.clone(), seconds: train.seconds, memory: train.memory };
+    pub fn read(run: &'a RunReport) -> Result<Self, HostError> {
         let shipped = SHIPPED.iter().map(|&(name, evaluate, weights)| {
-            let weights = weights.and_then(|stage| run.metric(stage, "kl_mean"));
-            Ok(Shipped { name, evaluation: run.evaluation(evaluate)?, weights_divergence: weights })
+            let weights = weights.and_then(|stage| run.stage(stage).ok()?.metrics.get("kl_mean").copied());
+            let evaluation = read_json(&run.output(evaluate, "report")?.join("report.json"))?;
+            Ok(Shipped { name, evaluation, weights_divergence: weights })
         });
-        let shipped = shipped.collect::<Result<_, QuickstartError>>()?;
-        Ok(Self { training, shipped, run_dir: run.run_dir, seconds: run.seconds })
+        let shipped = shipped.collect::<Result<_, HostError>>()?;
+        Ok(Self { training: run.stage("train")?, shipped })
     }
-}
-
-impl Run {
-    fn stage(&self, name: &str) -> Result<&Stage, QuickstartError> {
-        let missing = || QuickstartError::Missing { what: format!("stage `{name}`") };
-        self.stages.iter().find(|stage| stage.stage == name).ok_or_else(missing)
-    }
-
-    fn metric(&self, stage: &str, name: &str) -> Option<f64> {
-        self.stage(stage).ok()?.metrics.get(name).copied()
-    }
-
-    fn evaluation(&self, stage: &str) -> Result<Evaluation, QuickstartError> {
-        let missing = || QuickstartError::Missing { what: format!("output `report` of stage `{stage}`") };
-        let path = self.stage(stage)?.outputs.get("report").ok_or_else(missing)?.path.join("report.json");
-        let text = fs::read(&path).map_err(|source| QuickstartError::Io { path: path.clone(), source })?;
-        parse(&text, &format!("`{}`", path.display()))
-    }
-}
-
-fn parse<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T, QuickstartError> {
-    serde_json::from_slice(json).map_err(|source| QuickstartError::Report { what: what.to_owned(), source })
 }

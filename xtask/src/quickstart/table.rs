@@ -1,9 +1,10 @@
 //! The figures: how training went, and each way to ship beside the base.
 
-use super::outcome::{Evaluation, Shipped, Training};
+use super::outcome::{Evaluation, Shipped};
+use crate::host::StageReport;
 
 /// Training in two lines.
-pub fn training(training: &Training) -> String {
+pub fn training(training: &StageReport) -> String {
     let metric = |name: &str| training.metrics.get(name).copied();
     let mut text = String::from("training");
     if let (Some(steps), Some(loss)) = (metric("steps"), metric("loss")) {
