@@ -16,3 +16,7 @@ pub const WORKER: u8 = 6;
 pub const CANCELLED: u8 = 7;
 /// The machine failed: files, disk, cache.
 pub const IO: u8 = 8;
+
+/// The same for `--help`.
+pub const HELP: &str = "Exit codes: 0 done, 2 wrong command line, 3 wrong pipeline, 4 the plan was refused, \
+    5 a stage failed, 6 a plugin or worker crashed, 7 stopped on request, 8 files, disk or cache";

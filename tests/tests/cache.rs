@@ -43,3 +43,37 @@ host_test!(a_result_with_a_missing_file_is_made_again, |dir: Dir, host: HostComm
     let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
     assert_eq!((&report["stages"][0]["cached"], &report["stages"][1]["cached"]), (&false.into(), &true.into()));
 });
+
+const REFERENCE: &str = r#"schema = 1
+[stages.theirs]
+uses = "toy-refer"
+with = { target = "theirs.txt" }
+[stages.ours]
+uses = "toy-write"
+inputs = { before = "theirs" }
+with = { text = "!", pause_ms = 400, repeat = 2 }
+"#;
+
+host_test!(a_reference_is_used_where_it_lies_and_only_as_it_was, |dir: Dir, host: HostCommand| {
+    dir.write("p.toml", REFERENCE);
+    dir.write("theirs.txt", "one");
+    let cached = |report: &serde_json::Value| [0, 1].map(|i| report["stages"][i]["cached"] == true);
+    let report = host.args(["run", "p.toml", "--json", "--run-dir", "run"]).exits(0).json();
+    assert_eq!(
+        report["stages"][0]["outputs"]["note"]["path"],
+        dir.path("theirs.txt").canonicalize().unwrap().to_str().unwrap()
+    );
+    assert_eq!(dir.read("run/outputs/ours/note"), "one!!");
+    let run = || dir.host().args(["run", "p.toml", "--json", "--run-dir", "run"]).exits(0);
+    assert_eq!(cached(&run().json()), [true, true]);
+
+    // The same length: only the content tells.
+    dir.write("theirs.txt", "two");
+    let again = run();
+    again.complains("theirs.txt` changed");
+    assert_eq!(cached(&again.json()), [false, false]);
+    assert_eq!(dir.read("run/outputs/ours/note"), "two!!");
+
+    std::fs::remove_file(dir.path("theirs.txt")).unwrap();
+    dir.host().args(["run", "p.toml"]).exits(4).complains("theirs");
+});

@@ -272,7 +272,7 @@ fn a_job_that_makes_no_sense_says_why() {
 fn an_unknown_stage_is_named_beside_the_known_ones() {
     let dir = Dir::new();
     let ran = run(&dir, &job(&dir, "plan", "toy", "toy-wriet", json!({})));
-    assert_eq!(ran.error(70)["message"], "plugin `toy` has no stage `toy-wriet`; known: `toy-write`");
+    assert_eq!(ran.error(70)["message"], "plugin `toy` has no stage `toy-wriet`; known: `toy-write`, `toy-refer`");
 }
 
 /// Starts a slow run that listens on stdin, and waits until it is at work.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::store::write_whole;
 use crate::platform::FileIdentity;
+use crate::worker::hash_file;
 
 /// A file that changed this recently may change again within the clock's step, unseen; it is not remembered.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -51,7 +52,7 @@ impl DigestMemory {
         if let Some(record) = self.recall(path).filter(|r| r.identity == before) {
             return Ok(record.sha256);
         }
-        let sha256 = sha256(path).map_err(failed)?;
+        let (sha256, _) = hash_file(path).map_err(failed)?;
         // A file that changed while it was read has no digest worth remembering.
         if FileIdentity::of(path).map_err(failed)? == before {
             self.remember(before, &sha256, SETTLED);
@@ -101,13 +102,6 @@ impl DigestMemory {
         let name = Sha256::digest(path.as_os_str().as_encoded_bytes());
         self.dir.join(format!("{name:x}.json"))
     }
-}
-
-/// SHA-256 of a file, in hex, read by the block.
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
 }
 
 fn list(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {

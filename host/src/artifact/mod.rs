@@ -2,8 +2,10 @@
 
 mod digest;
 mod reference;
+mod slot;
 mod store;
 
 pub use digest::{ContentError, DigestMemory};
 pub use reference::changed_file;
-pub use store::{Slot, SlotLock, Store, StoreError, StoredKey};
+pub use slot::{Slot, SlotLock};
+pub use store::{Store, StoreError, StoredKey};

@@ -8,7 +8,7 @@ use crate::report::parse_bytes;
 
 /// Plans and runs pipelines of plugin stages.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = crate::exit_code::HELP)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]

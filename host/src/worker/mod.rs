@@ -14,6 +14,7 @@ mod job;
 mod parent;
 mod result;
 
+pub(crate) use child::hash_file;
 pub use event::{Command, Event, EventBody, PROTOCOL};
 pub use job::{CatalogueItem, ExtensionUse, Group, JOB_SCHEMA, Job, Mode, PluginFile};
 pub use parent::{Limits, Supervisor, WorkerError, WorkerFailure, run_job};

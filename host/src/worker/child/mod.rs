@@ -18,6 +18,7 @@ use super::event::{EventBody, PROTOCOL};
 use super::{JOB_SCHEMA, Job, JobResult, Mode, attempt, exit_code};
 use crate::platform;
 use reporter::Reporter;
+pub(crate) use seal::hash_file;
 use watch::Watch;
 
 /// Does the job in the file at `path` and ends the process with a code of [`exit_code`].
