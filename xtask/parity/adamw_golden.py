@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Makes stages/train-candle/tests/data/adamw.json: PyTorch's AdamW and clip_grad_norm_ on a few values in f32.
 
-Seen with torch 2.15. Usage: adamw_golden.py > adamw.json
+  adamw_golden.py OUT.json
+
+Seen with torch 2.15.
 """
 
 import json
+import pathlib
+import sys
 
 import torch
 
@@ -25,4 +29,5 @@ for lr in LR:
     flat = [t.flatten().tolist() for t in gradients]
     steps.append({"lr": lr, "gradients": flat, "norm": norm, "after": [p.flatten().tolist() for p in parameters]})
 options = {"betas": BETAS, "eps": EPS, "weight_decay": WEIGHT_DECAY, "max_norm": MAX_NORM}
-print(json.dumps({"options": options, "before": [a.flatten().tolist(), b.flatten().tolist()], "steps": steps}, indent=1))
+golden = {"options": options, "before": [a.flatten().tolist(), b.flatten().tolist()], "steps": steps}
+pathlib.Path(sys.argv[1]).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")

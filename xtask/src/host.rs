@@ -88,6 +88,22 @@ impl RunReport {
     }
 }
 
+/// The GGUF of an artifact that is a file, or a directory with one GGUF in it.
+///
+/// # Errors
+/// Where there is none.
+pub fn gguf_in(artifact: &Path) -> Result<PathBuf, HostError> {
+    if artifact.is_file() {
+        return Ok(artifact.to_owned());
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(artifact).map_err(at(artifact))? {
+        files.push(entry.map_err(at(artifact))?.path());
+    }
+    let gguf = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "gguf"));
+    gguf.ok_or_else(|| HostError::Missing { what: format!("GGUF in `{}`", artifact.display()) })
+}
+
 /// Reads a JSON file.
 ///
 /// # Errors

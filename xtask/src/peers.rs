@@ -9,7 +9,17 @@ use std::{env, fs};
 use serde::de::DeserializeOwned;
 
 /// What pip installs; a change here installs again.
-const PINS: [&str; 4] = ["torch==2.15.0", "transformers==5.23.0", "peft==0.21.2", "numpy"];
+const PINS: [&str; 8] = [
+    "torch==2.15.0",
+    "transformers==5.23.0",
+    "peft==0.21.2",
+    "numpy==2.4.6",
+    "safetensors==0.8.0",
+    // llama.cpp's converter imports these.
+    "gguf==0.19.0",
+    "sentencepiece==0.2.3",
+    "protobuf==7.36.2",
+];
 /// Names a Python that has all of this already.
 const OWN_PYTHON: &str = "PEERS_PYTHON";
 
@@ -57,6 +67,20 @@ impl Peers {
         Ok(Self { python })
     }
 
+    /// Runs a script that says itself what it does.
+    ///
+    /// # Errors
+    /// Where the script fails.
+    pub fn run<A: AsRef<OsStr>>(&self, script: &Path, args: impl IntoIterator<Item = A>) -> Result<(), PeerError> {
+        run(&mut self.command(script, args), &script.display().to_string())
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, script: &Path, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(script).args(args);
+        command
+    }
+
     /// Runs a script and reads the JSON object on its stdout.
     ///
     /// # Errors
@@ -67,7 +91,7 @@ impl Peers {
         args: impl IntoIterator<Item = A>,
     ) -> Result<T, PeerError> {
         let what = script.display().to_string();
-        let output = Command::new(&self.python).arg(script).args(args).stderr(Stdio::inherit()).output();
+        let output = self.command(script, args).stderr(Stdio::inherit()).output();
         let output = output.map_err(|source| PeerError::Start { program: self.python.clone(), source })?;
         if !output.status.success() {
             return Err(PeerError::Failed { what, status: output.status });

@@ -93,12 +93,8 @@ impl Workspace {
     }
 
     fn metadata(&self) -> Result<Value, WorkspaceError> {
-        let mut command = self.cargo(["metadata", "--no-deps", "--format-version", "1"]);
-        let output = command.stderr(Stdio::inherit()).output().map_err(|source| cannot_start(&command, source))?;
-        if !output.status.success() {
-            return Err(WorkspaceError::Failed { command: shown(&command), status: output.status });
-        }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        let described = output(&mut self.cargo(["metadata", "--no-deps", "--format-version", "1"]))?;
+        Ok(serde_json::from_str(&described)?)
     }
 
     /// A plugin that was renamed or removed would still be found beside the host, with the same claims as its heir.
@@ -128,6 +124,18 @@ pub fn run(command: &mut Command) -> Result<(), WorkspaceError> {
     eprintln!("+ {}", shown(command));
     let status = command.status().map_err(|source| cannot_start(command, source))?;
     if status.success() { Ok(()) } else { Err(WorkspaceError::Failed { command: shown(command), status }) }
+}
+
+/// What a command prints.
+///
+/// # Errors
+/// Where it does not start or does not end well.
+pub fn output(command: &mut Command) -> Result<String, WorkspaceError> {
+    let output = command.stderr(Stdio::inherit()).output().map_err(|source| cannot_start(command, source))?;
+    if !output.status.success() {
+        return Err(WorkspaceError::Failed { command: shown(command), status: output.status });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn cannot_start(command: &Command, source: io::Error) -> WorkspaceError {

@@ -1,55 +1,29 @@
 //! Where the files are, and how to chat with them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::host::{HostError, at};
+use crate::host::{HostError, gguf_in};
 
-/// Paths and commands of both ways to ship.
+/// Paths and commands of both ways to ship. The run directory links to them under the stages' names.
 pub fn how_to_chat(run_dir: &Path) -> Result<String, HostError> {
-    let merged = Shipment::find(run_dir, "merged", "model")?;
-    let base = Shipment::find(run_dir, "base", "model")?;
-    let lora = Shipment::find(run_dir, "lora", "adapter")?;
-    let gguf = |shipment: &Shipment| shipment.gguf.display().to_string();
+    let find = |stage: &str, port: &str| gguf_in(&run_dir.join("outputs").join(stage).join(port));
+    let (base, merged, lora) = (find("base", "model")?, find("merged", "model")?, find("lora", "adapter")?);
     Ok(format!(
-        "merged into one file\n  {}\n  llama-cli -m {}\n{}\n\
-         the base untouched, the adapter beside it\n  {}\n  llama-cli -m {} --lora {}\n{}",
-        gguf(&merged),
-        gguf(&merged),
-        merged.ollama("pipwren"),
-        gguf(&lora),
-        gguf(&base),
-        gguf(&lora),
-        lora.ollama("pipwren-adapter"),
+        "merged into one file\n  llama-cli -m {}\n{}\nthe base untouched, the adapter beside it\n  llama-cli -m {} --lora {}\n{}",
+        merged.display(),
+        ollama(&merged, "pipwren"),
+        base.display(),
+        lora.display(),
+        ollama(&lora, "pipwren-lora"),
     ))
 }
 
-/// A GGUF, and the directory where its `Modelfile` lies.
-struct Shipment {
-    gguf: PathBuf,
-}
-
-impl Shipment {
-    /// Below the run's links to outputs: a file, or a directory with one GGUF.
-    fn find(run_dir: &Path, stage: &str, port: &str) -> Result<Self, HostError> {
-        let output = run_dir.join("outputs").join(stage).join(port);
-        if output.is_file() {
-            return Ok(Self { gguf: output });
+/// The command for Ollama, where a `Modelfile` lies beside the GGUF.
+fn ollama(gguf: &Path, name: &str) -> String {
+    match gguf.parent().map(|directory| directory.join("Modelfile")) {
+        Some(modelfile) if modelfile.is_file() => {
+            format!("  ollama create {name} -f {} && ollama run {name}\n", modelfile.display())
         }
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&output).map_err(at(&output))? {
-            files.push(entry.map_err(at(&output))?.path());
-        }
-        let missing = || HostError::Missing { what: format!("GGUF of stage `{stage}`") };
-        let gguf = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "gguf")).ok_or_else(missing)?;
-        Ok(Self { gguf })
-    }
-
-    /// The commands for Ollama, where it has what it needs.
-    fn ollama(&self, name: &str) -> String {
-        let Some(modelfile) = self.gguf.parent().map(|dir| dir.join("Modelfile")).filter(|path| path.is_file()) else {
-            return String::new();
-        };
-        format!("  ollama create {name} -f {} && ollama run {name}\n", modelfile.display())
+        _ => String::new(),
     }
 }
