@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use model::architecture::Activation;
 
-use crate::batch::Target;
+use crate::batch::{Batch, Target};
 use crate::error::Result;
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
@@ -135,6 +135,8 @@ pub trait Backend: Sized {
     /// Sines and cosines of a batch's positions.
     type Rotation;
 
+    /// A pass over `batch` begins: what was kept for batches of another size may go.
+    fn begin(&self, _batch: &Batch) {}
     /// Takes a frozen matrix.
     fn linear(&self, matrix: MappedMatrix) -> Result<Self::Linear>;
     /// Takes a frozen vector.

@@ -3,15 +3,18 @@
 //! Matrices stay in their mapped files. Only what a view has to compute (a function of each value, a constant) is held
 //! in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use checkpoint::adapter::LoraModule;
 use checkpoint::view::{ModelView, RowReader};
 use model::Architecture;
 
 use crate::adapters::{Adapter, Adapters};
 use crate::error::{DecoderError, Result};
-use crate::mapped::{Bytes, MappedMatrix, MatrixError, Segment, StoredRows};
+use crate::mapped::{MappedMatrix, MatrixError, Segment};
 use crate::matrix::Matrix;
+use crate::rows::{Bytes, StoredRows};
 use crate::weights::{Weights, check_shape};
 
 /// The matrices of a view.
@@ -78,7 +81,7 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
         };
         Matrix::new(m.rows, m.columns, m.values.clone()).ok_or_else(shape)
     };
-    let of = |(module, lora): (&String, &checkpoint::adapter::LoraModule)| {
+    let of = |(module, lora): (&String, &LoraModule)| {
         Ok(Adapter {
             module: module.clone(),
             a: matrix(module, &lora.a)?,
@@ -87,6 +90,14 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
         })
     };
     Adapters::new(architecture, adapter.modules.iter().map(of).collect::<Result<_>>()?)
+}
+
+/// Our adapters as a checkpoint writes them.
+pub fn lora_modules(adapters: &Adapters) -> BTreeMap<String, LoraModule> {
+    let matrix =
+        |m: &Matrix| checkpoint::adapter::Matrix { rows: m.rows(), columns: m.columns(), values: m.values().to_vec() };
+    let of = |x: &Adapter| (x.module.clone(), LoraModule { a: matrix(&x.a), b: matrix(&x.b), scale: x.scale });
+    adapters.iter().map(of).collect()
 }
 
 fn weight(name: &str, source: impl std::error::Error + Send + Sync + 'static) -> DecoderError {

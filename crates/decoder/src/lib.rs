@@ -30,6 +30,7 @@ pub mod plan;
 mod random;
 pub mod reference;
 mod rope;
+pub mod rows;
 mod simd;
 mod sublayer;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use backend::{Attended, AttentionShape, Backend, FrozenLinear, HeadWeights, 
 pub use batch::{Batch, Sample, Target};
 pub use error::{DecoderError, Result};
 pub use fast::Fast;
-pub use mapped::{MappedMatrix, MatrixError, RowSource};
+pub use mapped::{MappedMatrix, MatrixError};
 pub use matrix::Matrix;
 pub use network::{LossSum, Network, Step};
 pub use random::{Dropout, Mask};

@@ -150,6 +150,7 @@ impl<B: Backend> Network<B> {
             let known = self.modules.iter().cloned().collect();
             return Err(DecoderError::UnknownModule { module: adapter.module.clone(), known });
         }
+        self.backend.begin(batch);
         let segments: Vec<_> = batch.segments().collect();
         let rotations = self.ropes.rotations(&self.backend, &segments)?;
         Ok(Pass { backend: &self.backend, adapters, batch, segments, rotations, dropout })

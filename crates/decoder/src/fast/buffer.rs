@@ -1,7 +1,7 @@
 //! Recycled memory: a step asks for the same sizes again and again, and fresh pages cost as much as the arithmetic.
 //!
-//! What has been allocated is never given back to the system before the arena goes, so the peak is the sum of all
-//! buffers; [`crate::plan`] keeps the same books without the memory.
+//! Nothing is given back to the system until a batch of another size comes, so the peak is the sum of all buffers;
+//! [`crate::plan`] keeps the same books without the memory.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -21,6 +21,8 @@ pub(crate) struct Arena {
     free: Mutex<BTreeMap<usize, Vec<Vec<Line>>>>,
     /// Lines of all buffers, whether used or not.
     lines: AtomicUsize,
+    /// Tokens and targets of the batch that buffers are kept for.
+    batch: Mutex<(usize, usize)>,
 }
 
 /// f32 values that begin on a cache line and return to their arena when dropped.
@@ -32,6 +34,16 @@ pub(crate) struct Buffer {
 }
 
 impl Arena {
+    /// Buffers for a batch of this size will be asked for: those of another size are of no use.
+    pub(crate) fn begin(&self, batch: (usize, usize)) {
+        let before = std::mem::replace(&mut *self.batch.lock().unwrap_or_else(PoisonError::into_inner), batch);
+        if before != batch {
+            let unused = std::mem::take(&mut *self.free.lock().unwrap_or_else(PoisonError::into_inner));
+            let lines: usize = unused.iter().map(|(lines, buffers)| lines * buffers.len()).sum();
+            self.lines.fetch_sub(lines, Ordering::Relaxed);
+        }
+    }
+
     /// A buffer of `len` values that hold whatever was there before.
     pub(crate) fn take(self: &Arc<Self>, len: usize) -> Buffer {
         let lines = len.div_ceil(LINE);
@@ -96,5 +108,10 @@ mod tests {
         let again = arena.take_zeroed(98);
         assert_eq!((again.as_ptr(), again.len()), (at, 98));
         assert!(again.iter().all(|x| *x == 0.0));
+
+        assert_eq!(arena.bytes(), (112 + 208) * 4);
+        drop(again);
+        arena.begin((1, 1));
+        assert_eq!(arena.bytes(), 0);
     }
 }

@@ -12,7 +12,7 @@ use super::{Fast, TILE};
 use crate::backend::Side;
 use crate::error::Result;
 use crate::mapped::MappedMatrix;
-use crate::matmul::{self, Into, Left, Rows, RowsMut};
+use crate::matmul::{self, Left, Rows, RowsMut, Store};
 
 /// Rows that are decoded and summed together on the way back. Part of the result: sums are rounded panel by panel.
 pub(crate) const SUMMED_ROWS: usize = 128;
@@ -87,7 +87,7 @@ impl Mapped {
     ) -> Result<Activations> {
         let (rows, columns) = (self.matrix.rows(), self.matrix.columns());
         let chunk = backward_chunk(columns, self.matrix.granularity(), fast.threads());
-        let first = if onto.is_some() { Into::Add } else { Into::Replace };
+        let first = if onto.is_some() { Store::Add } else { Store::Replace };
         let mut dx = onto.unwrap_or_else(|| fast.take(columns, dy.tokens()));
         let tiles = TileShapes::of(&dx);
         let out = Shared::new(dx.values_mut());
@@ -99,7 +99,7 @@ impl Mapped {
                         let panel = start..rows.min(start + SUMMED_ROWS);
                         let decoded = &mut decoded[..panel.len() * own.len()];
                         self.matrix.decode(panel.clone(), own.clone(), decoded)?;
-                        let into = if start == 0 { first } else { Into::Add };
+                        let store = if start == 0 { first } else { Store::Add };
                         for t in 0..tiles.count {
                             let width = tiles.width(t);
                             // SAFETY: each task has rows (columns of W) of its own in every tile.
@@ -107,7 +107,7 @@ impl Mapped {
                             let a = Rows { data: decoded, stride: own.len() };
                             let b = Rows { data: &dy.tile(t)[panel.start * width..], stride: width };
                             let dims = (own.len(), width, panel.len());
-                            matmul::product(dims, Left::Transposed, a, b, RowsMut { data: c, stride: width }, into);
+                            matmul::product(dims, Left::Transposed, a, b, RowsMut { data: c, stride: width }, store);
                         }
                     }
                     for (t, side) in (0..tiles.count).flat_map(|t| side.as_ref().map(|side| (t, side))) {
@@ -136,15 +136,15 @@ fn forward_tile(decoded: &[f32], columns: usize, x: &[f32], c: &mut [f32], width
         let k = SUMMED_COLUMNS.min(columns - start);
         let a = Rows { data: &decoded[start..], stride: columns };
         let b = Rows { data: &x[start * width..], stride: width };
-        let into = if start == 0 { Into::Replace } else { Into::Add };
-        matmul::product((rows, width, k), Left::Plain, a, b, RowsMut { data: c, stride: width }, into);
+        let store = if start == 0 { Store::Replace } else { Store::Add };
+        matmul::product((rows, width, k), Left::Plain, a, b, RowsMut { data: c, stride: width }, store);
     }
 }
 
 /// Adds `A·B`, or `Aᵀ·B`, of an adapter.
 fn add_product(a: Rows<'_>, left: Left, b: &[f32], c: &mut [f32], (m, n, k): (usize, usize, usize)) {
     let (b, c) = (Rows { data: b, stride: n }, RowsMut { data: c, stride: n });
-    matmul::product((m, n, k), left, a, b, c, Into::Add);
+    matmul::product((m, n, k), left, a, b, c, Store::Add);
 }
 
 /// Tiles of a result that tasks share by rows.

@@ -12,6 +12,7 @@ mod linear;
 mod norm;
 mod pool;
 mod project;
+mod rate;
 mod rotate;
 mod tokens;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use model::architecture::Activation;
 
 use crate::backend::{Attended, AttentionShape, Backend, FrozenLinear, HeadWeights, NormWeights, Side, Sink, Turn};
-use crate::batch::Target;
+use crate::batch::{Batch, Target};
 use crate::error::Result;
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
@@ -58,7 +59,7 @@ impl Fast {
         self.pool.threads()
     }
 
-    /// Bytes of all activations taken so far; they are recycled, so this is their peak.
+    /// Bytes of all activations taken for batches of the last one's size; they are recycled, so this is their peak.
     pub fn buffer_bytes(&self) -> u64 {
         self.arena.bytes()
     }
@@ -103,6 +104,10 @@ impl Backend for Fast {
     type Vector = Vec<f32>;
     type Linear = Mapped;
     type Rotation = Rotation;
+
+    fn begin(&self, batch: &Batch) {
+        self.arena.begin((batch.tokens(), batch.targets().len()));
+    }
 
     fn linear(&self, matrix: MappedMatrix) -> Result<Mapped> {
         Ok(Mapped::new(matrix))

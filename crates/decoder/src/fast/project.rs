@@ -3,7 +3,7 @@
 use super::activations::Activations;
 use super::pool::{Shared, with_scratch};
 use super::{Fast, TILE};
-use crate::matmul::{self, Into, Left, Rows, RowsMut, TilePair};
+use crate::matmul::{self, Left, Rows, RowsMut, Store, TilePair};
 use crate::matrix::Matrix;
 use crate::simd;
 
@@ -30,7 +30,7 @@ impl Fast {
             let width = x.width(t);
             let b = Rows { data: x.tile(t), stride: width };
             let dims = (outputs, width, x.features());
-            matmul::product(dims, left, a, b, RowsMut { data: &mut *c, stride: width }, Into::Replace);
+            matmul::product(dims, left, a, b, RowsMut { data: &mut *c, stride: width }, Store::Replace);
             simd::run(|| c.iter_mut().for_each(|value| *value *= scale));
         });
         z

@@ -33,7 +33,7 @@ pub struct RowsMut<'a> {
 
 /// What becomes of the values that the result holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Into {
+pub enum Store {
     /// They are overwritten.
     Replace,
     /// The product is added to them.
@@ -53,8 +53,8 @@ pub enum Left {
 ///
 /// # Panics
 /// Where an operand is smaller than the dimensions say.
-pub fn product(dims: (usize, usize, usize), left: Left, a: Rows<'_>, b: Rows<'_>, c: RowsMut<'_>, into: Into) {
-    product_with(Isa::best(), dims, left, a, b, c, into);
+pub fn product(dims: (usize, usize, usize), left: Left, a: Rows<'_>, b: Rows<'_>, c: RowsMut<'_>, store: Store) {
+    product_with(Isa::best(), dims, left, a, b, c, store);
 }
 
 fn product_with(
@@ -64,7 +64,7 @@ fn product_with(
     a: Rows<'_>,
     b: Rows<'_>,
     c: RowsMut<'_>,
-    into: Into,
+    store: Store,
 ) {
     assert!(n.is_multiple_of(COLUMN_MULTIPLE), "{n} columns are no multiple of {COLUMN_MULTIPLE}");
     let (a_rows, a_columns) = if left == Left::Plain { (m, k) } else { (k, m) };
@@ -81,7 +81,7 @@ fn product_with(
         b_stride: b.stride,
         c: c.data.as_mut_ptr(),
         c_stride: c.stride,
-        accumulate: into == Into::Add,
+        accumulate: store == Store::Add,
     };
     // SAFETY: an `Isa` exists only where the CPU has its instructions; bounds were checked above.
     unsafe {
@@ -185,14 +185,14 @@ mod tests {
                 for left in [Left::Plain, Left::Transposed] {
                     let at = |i: usize, j: usize| a[if left == Left::Plain { i * k + j } else { j * m + i }];
                     let a = Rows { data: &a, stride: if left == Left::Plain { k } else { m } };
-                    for into in [Into::Replace, Into::Add] {
+                    for store in [Store::Replace, Store::Add] {
                         let mut c = vec![0.5f32; m * n];
                         let view = RowsMut { data: &mut c, stride: n };
-                        product_with(isa, (m, n, k), left, a, Rows { data: &b, stride: n + 3 }, view, into);
+                        product_with(isa, (m, n, k), left, a, Rows { data: &b, stride: n + 3 }, view, store);
                         for (index, got) in c.iter().enumerate() {
                             let (i, j) = (index / n, index % n);
                             let sum = |l| f64::from(at(i, l)) * f64::from(b[l * (n + 3) + j]);
-                            let want = (0..k).map(sum).sum::<f64>() + if into == Into::Add { 0.5 } else { 0.0 };
+                            let want = (0..k).map(sum).sum::<f64>() + if store == Store::Add { 0.5 } else { 0.0 };
                             assert!(close(*got, want, k), "{isa:?} {left:?} ({i}, {j}): {got}, expected {want}");
                         }
                     }

@@ -14,8 +14,9 @@ use model::row_map::Rows;
 use crate::adapters::Adapters;
 use crate::batch::{Batch, Sample};
 use crate::error::Result;
-use crate::mapped::{MappedMatrix, Segment, UnreadRows};
+use crate::mapped::{MappedMatrix, Segment};
 use crate::network::Network;
+use crate::rows::UnreadRows;
 use crate::weights::Weights;
 
 use shapes::{MatrixShape, Shapes};

@@ -1,6 +1,6 @@
 //! Golden values of transformers, PEFT and torch on a tiny Llama; `tests/data/make_golden.py` made them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use model::StoredType;
@@ -11,7 +11,7 @@ use crate::{Adapters, Batch, Fast, Network, Sample};
 
 const GOLDEN: &[u8] = include_bytes!("../../tests/data/synthetic_llama.safetensors");
 
-fn values(golden: &HashMap<String, Tensor>, name: &str) -> Vec<f32> {
+fn values(golden: &BTreeMap<String, Tensor>, name: &str) -> Vec<f32> {
     golden[name].flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -27,7 +27,8 @@ fn logits(network: &Network<Fast>, adapters: &Adapters, ids: &[u32]) -> Vec<f32>
 
 #[test]
 fn logits_loss_and_gradients_are_those_of_transformers_and_peft() {
-    let golden = candle_core::safetensors::load_buffer(GOLDEN, &Device::Cpu).unwrap();
+    let golden: BTreeMap<String, Tensor> =
+        candle_core::safetensors::load_buffer(GOLDEN, &Device::Cpu).unwrap().into_iter().collect();
     let ids: Vec<i64> = golden["input_ids"].to_vec1().unwrap();
     let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
     assert_eq!(ids, synthetic::tokens("ids", 70, 128), "both sides make the same numbers");

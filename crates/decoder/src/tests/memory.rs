@@ -49,3 +49,18 @@ fn a_step_costs_four_operations_a_weight_and_token() {
     let attention = 3 * 4 * 16 * 2 * 7 * (64 * 65 / 2);
     assert_eq!(needs.flops, (4 * (64 * layers + 63 * head) + attention) as f64);
 }
+
+#[test]
+fn batches_of_other_sizes_leave_nothing_behind() {
+    let architecture = synthetic::llama(&[]);
+    let network = fast(&architecture, 2, StoredType::F32);
+    network.gradients(&Adapters::none(), &batch(128), None).unwrap();
+    for tokens in [100, 30, 64] {
+        let ids = synthetic::tokens("other", tokens, 128);
+        let sample = crate::Sample { id: 0, tokens: &ids, weights: &vec![1.0; tokens] };
+        network.gradients(&Adapters::none(), &crate::Batch::new(&[sample]).unwrap(), None).unwrap();
+        let length = Length { tokens, learned: tokens - 1 };
+        let needs = plan::step(&architecture, &BTreeSet::new(), 1, &[length], 2, false).unwrap();
+        assert_eq!(needs.activations, network.backend().buffer_bytes(), "{tokens} tokens");
+    }
+}

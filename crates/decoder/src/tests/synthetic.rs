@@ -6,7 +6,8 @@ use model::architecture::*;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::mapped::{MappedMatrix, Segment, StoredRows};
+use crate::mapped::{MappedMatrix, Segment};
+use crate::rows::StoredRows;
 use crate::weights::Weights;
 use crate::{Adapter, Adapters, Matrix};
 use model::row_map::Rows;
