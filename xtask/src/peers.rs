@@ -77,7 +77,8 @@ impl Peers {
 
     fn command<A: AsRef<OsStr>>(&self, script: &Path, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.python);
-        command.arg(script).args(args);
+        // PEFT writes lists out of sets: without a fixed seed their order differs from run to run.
+        command.env("PYTHONHASHSEED", "0").arg(script).args(args);
         command
     }
 

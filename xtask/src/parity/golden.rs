@@ -40,7 +40,7 @@ pub fn make(workspace: &Workspace, peers: &Peers, llama_cpp: &LlamaCpp) -> Resul
 fn unchanged(workspace: &Workspace, below: &[&Path]) -> Result<(), ParityError> {
     let mut git = Command::new("git");
     git.current_dir(workspace.root()).args(["status", "--porcelain", "--"]);
-    git.args(below.iter().flat_map(|room| [room.join("*/tests/golden"), room.join("*/tests/data")]));
+    git.args(below.iter().flat_map(|room| [room.join("*/tests/golden/*"), room.join("*/tests/data/*")]));
     let files = output(&mut git)?;
     if files.trim().is_empty() { Ok(()) } else { Err(ParityError::GoldenChanged { files }) }
 }
