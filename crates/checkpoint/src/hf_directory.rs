@@ -12,7 +12,7 @@ use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
 pub const CONFIG_FILE: &str = "config.json";
 
 /// Files that belong to a model whatever its weights become: vocabulary, templates, sampling defaults, licence.
-const SIDE_FILES: [&str; 15] = [
+pub const SIDE_FILES: [&str; 15] = [
     "LICENSE",
     "LICENSE.md",
     "LICENSE.txt",

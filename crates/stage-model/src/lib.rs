@@ -15,4 +15,4 @@ pub use error::stage_error;
 pub use input::{AdapterInput, ModelInput, model_path};
 pub use port::{describe_adapter, describe_model};
 pub use stream::{stream_encoded, stream_memory, stream_raw};
-pub use vocabulary::{describe_tokenizer, key_values, tokenizer_of, vocabulary_of};
+pub use vocabulary::{describe_tokenizer, gguf_tokenizer, key_values, tokenizer_of, vocabulary_of};

@@ -13,12 +13,20 @@ use crate::stage_error;
 ///
 /// A Hugging Face model keeps the ids of Hugging Face's tokenizers, a GGUF those of llama.cpp.
 pub fn tokenizer_of(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<(Tokenizer, Vec<Finding>)> {
-    let Some(gguf) = checkpoint.gguf() else {
-        let tokenizer = Tokenizer::from_directory(checkpoint.path()).map_err(stage_error("unreadable_tokenizer"))?;
-        return Ok((tokenizer, Vec::new()));
-    };
-    let vocabulary = vocabulary_of(gguf.metadata())?;
-    let described = gguf.metadata().describe(0);
+    match checkpoint.gguf() {
+        Some(gguf) => gguf_tokenizer(gguf.metadata(), pre),
+        None => {
+            let tokenizer =
+                Tokenizer::from_directory(checkpoint.path()).map_err(stage_error("unreadable_tokenizer"))?;
+            Ok((tokenizer, Vec::new()))
+        }
+    }
+}
+
+/// The tokenizer in a GGUF's metadata, with llama.cpp's ids; `pre` overrides the name of its pre-tokenizer.
+pub fn gguf_tokenizer(metadata: &Metadata, pre: Option<&str>) -> Result<(Tokenizer, Vec<Finding>)> {
+    let vocabulary = vocabulary_of(metadata)?;
+    let described = metadata.describe(0);
     let architecture = described.get("general.architecture").and_then(MetaValue::as_str).unwrap_or_default();
     let context_length = described.get(&format!("{architecture}.context_length")).and_then(MetaValue::as_u64);
     let options = RebuildOptions { pre, context_length };

@@ -1,11 +1,12 @@
 //! Stage `fetch`: brings a model into the pipeline, as it is.
 //!
-//! `path:` makes a reference: no copy, no link. The bytes are verified whenever they are used.
+//! `path:` makes a reference: no copy, no link. `hf:` brings files into the hub's cache and refers to them there. The
+//! bytes are verified whenever they are used.
 
+mod described;
+mod hub;
 mod local;
 mod source;
-
-use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,10 +18,14 @@ use source::Source;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
-    /// Where the model is: `path:` and a directory or a GGUF file, relative to the pipeline file.
+    /// Where the model is: `path:` and a directory or a GGUF file, relative to the pipeline file; or
+    /// `hf:org/name[@revision]`, with `:Q4_K_M` behind it for one quantization of a repository of GGUFs.
     source: String,
     /// Name of the pre-tokenizer, for a GGUF whose own is missing or wrong.
     pre: Option<String>,
+    /// The commit that a hub's revision means; looked up while planning where it is left out.
+    #[schemars(regex(pattern = r"^[0-9a-f]{40}$"))]
+    commit: Option<String>,
 }
 
 struct Fetch;
@@ -39,27 +44,26 @@ impl Stage for Fetch {
 
     fn plan(&self, ctx: &Context) -> Result<Plan> {
         let params: Params = ctx.params()?;
-        match source::parse(&params.source, &ctx.request().base_dir).map_err(bad_source)? {
+        match source_of(ctx, &params)? {
             Source::Path(path) => local::plan(ctx, &path, params.pre.as_deref()),
+            Source::Hub(model) => hub::plan(ctx, &model, &params),
         }
     }
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let params: Params = ctx.params()?;
-        match source::parse(&params.source, &ctx.request().base_dir).map_err(bad_source)? {
-            Source::Path(path) => {
-                let described = local::describe(ctx, &path, params.pre.as_deref())?;
-                ctx.output_reference("model", &path)?;
-                let outputs = BTreeMap::from([("model".into(), described.output)]);
-                Ok(Outcome { outputs, ..Outcome::default() })
-            }
+        match source_of(ctx, &params)? {
+            Source::Path(path) => local::run(ctx, &path, params.pre.as_deref()),
+            Source::Hub(model) => hub::run(ctx, &model, &params),
         }
     }
 }
 
-fn bad_source(e: source::SourceError) -> Error {
-    let help = e.help();
-    Error::from_source("bad_source", &e).with_help(help)
+fn source_of(ctx: &Context, params: &Params) -> Result<Source> {
+    source::parse(&params.source, &ctx.request().base_dir).map_err(|e| {
+        let help = e.help();
+        Error::from_source("bad_source", &e).with_help(help)
+    })
 }
 
 stage_api::plugin![stage(Fetch)];

@@ -1,51 +1,63 @@
 //! A model on this machine, described where it lies.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use checkpoint::Checkpoint;
-use stage_api::{Context, Description, Error, Finding, Plan, Result};
-use stage_model::{ModelInput, check_model, describe_model, describe_tokenizer, model_path, stage_error, tokenizer_of};
+use checkpoint::hf_directory::CONFIG_FILE;
+use stage_api::{Context, Error, Outcome, Plan, Result};
+use stage_model::{model_path, stage_error, tokenizer_of};
 
-/// A described model.
-pub struct Described {
-    pub output: Description,
-    pub findings: Vec<Finding>,
-    /// The model's files, for pins.
-    files: Vec<std::path::PathBuf>,
-}
+use crate::described::{Described, Headers};
 
 pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
-    let Described { output, findings, files } = describe(ctx, path, pre)?;
+    let checkpoint = open(path)?;
+    let Described { output, findings } = describe(ctx, &checkpoint, pre, provenance(pre))?;
     let outputs = BTreeMap::from([("model".into(), output)]);
-    Ok(Plan { outputs, findings, pins: pins(&files)?, ..Plan::default() })
+    Ok(Plan { outputs, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
 }
 
-pub fn describe(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Described> {
-    let checkpoint = Checkpoint::open(&model_path(path)?).map_err(stage_error("unreadable_model"))?;
-    let (tokenizer, mut findings) = tokenizer_of(&checkpoint, pre)?;
-    let mut description = checkpoint.describe();
-    description.tokenizer = Some(describe_tokenizer(&tokenizer)?);
-    if let Some(pre) = pre {
-        description.provenance.insert("pre".into(), pre.into());
-    }
-    let model = ModelInput::read(ctx, description)?;
-    findings.extend(model_api::family::findings(&model.reading));
-    findings.extend(check_model(&model));
-    let output = describe_model(&model.description, &model.reading.family)?;
+pub fn run(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Outcome> {
+    let described = describe(ctx, &open(path)?, pre, provenance(pre))?;
+    ctx.output_reference("model", path)?;
+    Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
+}
+
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(&model_path(path)?).map_err(stage_error("unreadable_model"))
+}
+
+/// Describes a model that was opened.
+pub fn describe(
+    ctx: &Context,
+    checkpoint: &Checkpoint,
+    pre: Option<&str>,
+    provenance: BTreeMap<String, String>,
+) -> Result<Described> {
+    let (tokenizer, findings) = tokenizer_of(checkpoint, pre)?;
+    Headers { description: checkpoint.describe(), tokenizer, findings }.describe(ctx, provenance)
+}
+
+/// Whoever opens the model later must override its pre-tokenizer in the same way.
+pub fn provenance(pre: Option<&str>) -> BTreeMap<String, String> {
+    pre.map(|pre| ("pre".into(), pre.into())).into_iter().collect()
+}
+
+/// The model's own files.
+fn files(checkpoint: &Checkpoint) -> Vec<PathBuf> {
     let mut files = checkpoint.weight_files();
     if let Some(directory) = checkpoint.directory() {
         files.extend(directory.side_files().into_iter().map(|file| directory.path().join(file)));
-        files.push(directory.path().join(checkpoint::hf_directory::CONFIG_FILE));
+        files.push(directory.path().join(CONFIG_FILE));
     }
-    Ok(Described { output, findings, files })
+    files
 }
 
 /// Size, time and inode of every file: whatever changes one of them gives another key, and planning stays quick. The
 /// contents are digested when the reference is sealed.
-fn pins(files: &[std::path::PathBuf]) -> Result<BTreeMap<String, String>> {
-    let pin = |file: &std::path::PathBuf| {
+fn pins(files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+    let pin = |file: &PathBuf| {
         let io = |e: std::io::Error| Error::from_source("io", &e).with_cause(file.display().to_string());
         let meta = file.metadata().map_err(io)?;
         let changed = meta.modified().map_err(io)?.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());

@@ -9,7 +9,7 @@ use super::Metadata;
 /// Tensors that hold facts of the architecture rather than weights; a description has their values.
 pub const FACT_TENSORS: [&str; 1] = ["rope_freqs.weight"];
 /// More than this is no small fact.
-const MAX_FACT_BYTES: u64 = 64 << 10;
+pub const MAX_FACT_BYTES: u64 = 64 << 10;
 
 /// The description of a GGUF, local or remote; `facts` are the values of those [`FACT_TENSORS`] that it has.
 pub fn describe(

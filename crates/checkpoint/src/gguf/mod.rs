@@ -17,7 +17,7 @@ mod split;
 mod value;
 mod writer;
 
-pub use describe::{FACT_TENSORS, describe, fact_values};
+pub use describe::{FACT_TENSORS, MAX_FACT_BYTES, describe, fact_values};
 pub use error::{Error, Problem};
 pub use file::Gguf;
 pub use from_value::{FromValue, Mismatch};

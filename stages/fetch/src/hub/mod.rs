@@ -1,0 +1,166 @@
+//! A model of a hub: planned on headers that a few ranged reads bring, run by bringing its files into the hub's own
+//! cache, which other tools share.
+//!
+//! The `hf-hub` crate knows the cache's layout and where its variables put it. Its downloads verify nothing and cannot
+//! be stopped, and it reads no ranges, so requests go through [`Client`].
+
+mod cache;
+mod checksum;
+mod choice;
+mod client;
+mod download;
+mod error;
+mod gguf_name;
+mod headers;
+mod listing;
+mod offline;
+mod remote;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use stage_api::{Context, Estimate, Finding, Outcome, Plan, Result, Severity};
+
+use crate::described::Described;
+use crate::source::HubModel;
+use crate::{Params, local};
+
+use cache::RepositoryCache;
+use choice::{Choice, choose};
+use client::Client;
+use download::Download;
+use error::HubError;
+use listing::{HubFile, Listing};
+use remote::Remote;
+use settings::Settings;
+
+/// A first guess of the network's speed: 100 Mbit/s.
+const BYTES_PER_SECOND: f64 = 12.5e6;
+/// A block that is received, and what digesting and TLS hold.
+const DOWNLOAD_MEMORY: u64 = 16 << 20;
+
+pub fn plan(ctx: &Context, model: &HubModel, params: &Params) -> Result<Plan> {
+    let settings = Settings::from_env()?;
+    let cache = RepositoryCache::new(&settings, model);
+    let (commit, described, estimate) = if is_offline(ctx, &settings) {
+        let (commit, target) = offline::find(&cache, model, params.commit.as_deref())?;
+        let described = describe(ctx, &target, model, &commit, params)?;
+        (commit, described, Estimate { disk: Some(0), ..Estimate::default() })
+    } else {
+        plan_online(ctx, &Client::new(&settings, model), &cache, model, params)?
+    };
+    Ok(Plan {
+        outputs: BTreeMap::from([("model".into(), described.output)]),
+        estimate,
+        findings: described.findings,
+        pins: BTreeMap::from([("commit".into(), commit.clone())]),
+        // `run` brings this commit, whatever the revision means by then.
+        resolved: BTreeMap::from([("commit".into(), commit.into())]),
+        ..Plan::default()
+    })
+}
+
+pub fn run(ctx: &Context, model: &HubModel, params: &Params) -> Result<Outcome> {
+    let settings = Settings::from_env()?;
+    let cache = RepositoryCache::new(&settings, model);
+    let (commit, target) = if is_offline(ctx, &settings) {
+        offline::find(&cache, model, params.commit.as_deref())?
+    } else {
+        bring(ctx, &Client::new(&settings, model), &cache, model, params)?
+    };
+    let described = describe(ctx, &target, model, &commit, params)?;
+    ctx.output_reference("model", &target)?;
+    Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
+}
+
+fn is_offline(ctx: &Context, settings: &Settings) -> bool {
+    ctx.request().offline || settings.offline
+}
+
+/// A repository with what was chosen of it.
+struct Chosen {
+    listing: Listing,
+    choice: Choice,
+}
+
+impl Chosen {
+    fn of(client: &Client<'_>, cache: &RepositoryCache, model: &HubModel, params: &Params) -> Result<Self, HubError> {
+        let listing = client.listing(params.commit.as_deref().unwrap_or(&model.revision))?;
+        let remote = Remote { client, cache, listing: &listing };
+        let quantization = model.quantization.as_deref();
+        let choice = choose(&model.repository, &listing.names(), quantization, |name| remote.read(name))?;
+        Ok(Self { listing, choice })
+    }
+
+    fn files(&self, model: &HubModel) -> Result<Vec<&HubFile>, HubError> {
+        let missing = |name: &str| HubError::NoFile { repository: model.repository.clone(), file: name.into() };
+        self.choice.files().into_iter().map(|name| self.listing.get(name).ok_or_else(|| missing(name))).collect()
+    }
+}
+
+fn plan_online(
+    ctx: &Context,
+    client: &Client<'_>,
+    cache: &RepositoryCache,
+    model: &HubModel,
+    params: &Params,
+) -> Result<(String, Described, Estimate)> {
+    let chosen = Chosen::of(client, cache, model, params)?;
+    let files = chosen.files(model)?;
+    let remote = Remote { client, cache, listing: &chosen.listing };
+    let headers = headers::read(&remote, &chosen.choice, params.pre.as_deref())?;
+    let commit = chosen.listing.commit.clone();
+    let mut described = headers.describe(ctx, provenance(model, &commit, params))?;
+    described.findings.extend(unnamed(&chosen.choice));
+    let missing: u64 = files.iter().map(|file| cache.missing_bytes(file)).sum();
+    let estimate = Estimate {
+        memory: Some(DOWNLOAD_MEMORY),
+        disk: Some(missing),
+        seconds: Some(missing as f64 / BYTES_PER_SECOND),
+        ..Estimate::default()
+    };
+    Ok((commit, described, estimate))
+}
+
+/// Brings everything; gives the commit and what is opened.
+fn bring(
+    ctx: &Context,
+    client: &Client<'_>,
+    cache: &RepositoryCache,
+    model: &HubModel,
+    params: &Params,
+) -> Result<(String, PathBuf)> {
+    let chosen = Chosen::of(client, cache, model, params)?;
+    let files = chosen.files(model)?;
+    let total = files.iter().map(|file| file.bytes).sum();
+    let commit = chosen.listing.commit.as_str();
+    let mut download = Download { ctx, client, cache, commit, done: 0, total };
+    for file in files {
+        download.bring(file)?;
+    }
+    cache.pin(&model.revision, commit)?;
+    Ok((commit.to_owned(), cache.snapshot(commit).join(chosen.choice.entry())))
+}
+
+fn describe(ctx: &Context, target: &Path, model: &HubModel, commit: &str, params: &Params) -> Result<Described> {
+    let pre = params.pre.as_deref();
+    local::describe(ctx, &local::open(target)?, pre, provenance(model, commit, params))
+}
+
+fn provenance(model: &HubModel, commit: &str, params: &Params) -> BTreeMap<String, String> {
+    let mut provenance = local::provenance(params.pre.as_deref());
+    provenance.insert("source".into(), format!("hf:{}", model.repository));
+    provenance.insert("revision".into(), commit.into());
+    provenance
+}
+
+fn unnamed(choice: &Choice) -> Option<Finding> {
+    let Choice::Gguf { unnamed: Some(others), .. } = choice else { return None };
+    let message = format!("no quantization was named; `{}` is taken, as llama.cpp takes it", choice.entry());
+    let finding = Finding::new(Severity::Note, "unnamed_quantization", message);
+    Some(match others.as_slice() {
+        [] => finding,
+        others => finding.with_help(format!("others, to be named behind a colon: {}", others.join(", "))),
+    })
+}
