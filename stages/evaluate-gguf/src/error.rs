@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use crate::adapter::AdapterError;
 use crate::chats::ChatError;
-use crate::gguf_path::GgufPathError;
 use crate::llama::LlamaError;
 use crate::prompts::PromptError;
 use crate::questions::QuestionError;
@@ -13,8 +12,6 @@ use crate::reference::ReferenceError;
 /// Why an evaluation has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
-    #[error(transparent)]
-    Path(#[from] GgufPathError),
     #[error(transparent)]
     Adapter(#[from] AdapterError),
     #[error(transparent)]
@@ -47,7 +44,6 @@ pub enum EvaluateError {
 impl EvaluateError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Path(_) => "no_gguf",
             Self::Llama(LlamaError::Processor { .. }) => "unsupported_processor",
             Self::Llama(LlamaError::Load { .. } | LlamaError::Adapter { .. }) => "llama_cpp_refuses",
             Self::Llama(LlamaError::NotFinite { .. }) => "not_finite",
@@ -82,9 +78,10 @@ impl EvaluateError {
 
 impl From<EvaluateError> for stage_api::Error {
     fn from(error: EvaluateError) -> Self {
-        if let EvaluateError::Host(host) = error {
-            return host;
-        }
+        let error = match error {
+            EvaluateError::Host(host) | EvaluateError::Prompt(PromptError::Tokenizer(host)) => return host,
+            error => error,
+        };
         let data = Self::from_source(error.code(), &error);
         match error.help() {
             Some(help) => data.with_help(help),

@@ -14,6 +14,7 @@ use crate::perplexity::{Likelihood, Perplexity};
 use crate::questions::Question;
 use crate::reference::Reference;
 use crate::report::{Answered, Answers, ModelFacts, Report, Runtime, SCHEMA, Sample, Speed};
+use crate::weights;
 use crate::windows::{Window, walk};
 use crate::work::{SAMPLE_TOKENS, Work};
 
@@ -29,6 +30,8 @@ pub struct Files<'a> {
     pub adapter: Option<&'a Path>,
     /// A directory of reference logits.
     pub reference: Option<&'a Path>,
+    /// A directory of this very file's logits by our own decoder.
+    pub weights: Option<&'a Path>,
 }
 
 /// Runs everything that `params` asks for.
@@ -47,6 +50,10 @@ pub fn evaluate(ctx: &Context, params: &Params, files: Files<'_>) -> Result<Repo
     let mut run = Run { ctx, model: &model, session: Session::new(&model, options)?, threads };
 
     let sample = answer(&model, &mut run.session, &work.sample, SAMPLE_TOKENS)?;
+    let weights = match (files.reference, files.weights) {
+        (Some(reference), Some(weights)) => weights::divergence(ctx, reference, weights, threads)?,
+        _ => None,
+    };
     let divergence = work.reference.map(|reference| run.divergence(reference)).transpose()?.flatten();
     let text = work.text.map(|windows| run.perplexity("text tokens", &windows)).transpose()?.flatten();
     let chats = work.chats.map(|windows| run.perplexity("chat tokens", &windows)).transpose()?.flatten();
@@ -56,6 +63,7 @@ pub fn evaluate(ctx: &Context, params: &Params, files: Files<'_>) -> Result<Repo
         model: facts(&model, ctx),
         runtime: Runtime { llama_cpp: llama::version(), kv_cache: "f32", context, threads },
         divergence,
+        weights,
         text,
         chats,
         answers,

@@ -10,7 +10,6 @@ mod distribution;
 mod divergence;
 mod error;
 mod evaluate;
-mod gguf_path;
 mod llama;
 mod memory;
 mod params;
@@ -20,7 +19,7 @@ mod questions;
 mod reference;
 mod report;
 mod stage;
-mod vocabulary;
+mod weights;
 mod windows;
 mod work;
 

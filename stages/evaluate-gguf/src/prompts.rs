@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
+use checkpoint::gguf::Gguf;
 use serde_json::Value;
 use tokenizer::Tokenizer;
 use tokenizer::chat_template::{ChatTemplate, ChatTemplateError, Clock, Conversation};
 
 use crate::llama::{LlamaError, Model, Token};
-use crate::vocabulary;
 use crate::windows::Window;
 
 /// Why a chat has no prompt.
@@ -18,10 +18,11 @@ use crate::windows::Window;
 pub enum PromptError {
     #[error(transparent)]
     File(#[from] checkpoint::gguf::Error),
+    /// Its vocabulary is broken, or of a kind that our tokenizer does not support.
     #[error(transparent)]
-    Vocabulary(#[from] tokenizer::gguf::KeyValueError),
+    Tokenizer(#[from] stage_api::Error),
     #[error(transparent)]
-    Tokenizer(#[from] tokenizer::TokenizerError),
+    Encode(#[from] tokenizer::TokenizerError),
     #[error(transparent)]
     Template(#[from] ChatTemplateError),
     #[error(transparent)]
@@ -58,7 +59,8 @@ impl<'m> Prompts<'m> {
     /// # Errors
     /// Where the file has no template, or a vocabulary that our tokenizer does not support.
     pub fn open(model: &'m Model, gguf: &Path, date: &str) -> Result<Self, PromptError> {
-        let tokenizer = vocabulary::load(gguf)?;
+        let (tokenizer, findings) = stage_model::gguf_tokenizer(Gguf::open(gguf)?.metadata(), None)?;
+        findings.iter().for_each(|finding| tracing::info!("{}", finding.message));
         let clock = Clock::parse(date).map_err(|_| PromptError::Date { got: date.to_owned() })?;
         let template = tokenizer.chat_template().ok_or(PromptError::NoTemplate)?.clone().with_clock(clock);
         Ok(Self { model, tokenizer, template })

@@ -31,6 +31,9 @@ pub enum ReferenceError {
     /// The parts contradict each other.
     #[error("reference logits say {got} {what}, but {expected} were expected; the artifact is damaged")]
     Count { what: &'static str, got: u64, expected: u64 },
+    /// Logits of two texts.
+    #[error("`weights` holds logits of {got} tokens, `reference` of {expected}, and not of the same text")]
+    OtherText { got: u64, expected: u64 },
     /// An id that the reference itself has no column for.
     #[error("the reference's text has token {token}, but its vocabulary ends at {vocab_size}")]
     Token { token: Token, vocab_size: usize },

@@ -20,6 +20,8 @@ pub struct Report {
     pub runtime: Runtime,
     /// Against the reference logits.
     pub divergence: Option<Divergence>,
+    /// Of the file's weights alone, by our own decoder, against the reference logits.
+    pub weights: Option<Divergence>,
     /// Of the plain text.
     pub text: Option<Perplexity>,
     /// Of the chats' last answers.
@@ -133,6 +135,7 @@ impl Report {
         add("kl_p99", self.divergence.map(|d| d.p99));
         add("kl_max", self.divergence.map(|d| d.max));
         add("top1_agreement", self.divergence.map(|d| d.top1_agreement));
+        add("weights_kl_mean", self.weights.map(|d| d.mean));
         add("perplexity", self.text.map(|p| p.perplexity));
         add("chat_perplexity", self.chats.map(|p| p.perplexity));
         add("accuracy", self.answers.as_ref().map(|a| a.accuracy));

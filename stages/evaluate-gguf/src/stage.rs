@@ -12,7 +12,7 @@ use crate::evaluate::{Files, evaluate};
 use crate::memory::Shape;
 use crate::params::Params;
 use crate::report::Report;
-use crate::{chats, gguf_path, questions};
+use crate::{chats, questions};
 
 /// Runs a GGUF in llama.cpp and reports what comes out.
 pub struct EvaluateGguf;
@@ -36,6 +36,8 @@ impl Stage for EvaluateGguf {
                     .requires("container", &["gguf"])
                     .optional(),
                 Port::new("reference", kind::LOGITS, "logits of the model that it was made from").optional(),
+                Port::new("weights", kind::LOGITS, "logits of this very file, by `logits`: what its weights alone lost")
+                    .optional(),
             ],
             outputs: vec![Port::new("report", kind::REPORT, "figures and answers, `report.json`")],
             params: schemars::schema_for!(Params).to_value(),
@@ -72,12 +74,13 @@ impl Stage for EvaluateGguf {
 
 /// Evaluates and writes the report; gives its size.
 fn measure(ctx: &Context, params: &Params) -> Result<(Report, u64), EvaluateError> {
-    let gguf = |port| -> Result<PathBuf, EvaluateError> { Ok(gguf_path::find(ctx.input_path(port)?)?) };
+    let gguf = |port| -> Result<PathBuf, EvaluateError> { Ok(stage_model::model_path(ctx.input_path(port)?)?) };
     let optional = |port| ctx.optional_input(port).is_some();
     let model = gguf("model")?;
     let adapter = if optional("adapter") { Some(gguf("adapter")?) } else { None };
     let reference = if optional("reference") { Some(ctx.input_path("reference")?) } else { None };
-    let report = evaluate(ctx, params, Files { model: &model, adapter: adapter.as_deref(), reference })?;
+    let weights = if optional("weights") { Some(ctx.input_path("weights")?) } else { None };
+    let report = evaluate(ctx, params, Files { model: &model, adapter: adapter.as_deref(), reference, weights })?;
     let bytes = write_report(&ctx.output("report")?, &report)?;
     Ok((report, bytes))
 }
@@ -115,6 +118,13 @@ fn unmet_gates(ctx: &Context, params: &Params) -> Vec<Finding> {
         findings.push(
             Finding::new(Severity::Error, "gate_without_figure", "`min_accuracy` is set, but there are no `questions`")
                 .with_help("give `questions`, or take `min_accuracy` away"),
+        );
+    }
+    if ctx.optional_input("weights").is_some() && ctx.optional_input("reference").is_none() {
+        let message = "input `weights` is connected, but there is no `reference` to hold it against";
+        findings.push(
+            Finding::new(Severity::Error, "gate_without_figure", message)
+                .with_help("connect a `logits` stage of the unrounded model to `reference`"),
         );
     }
     if params.max_kl.is_some() && ctx.optional_input("reference").is_none() {
