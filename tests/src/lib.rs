@@ -3,6 +3,9 @@
 //! Binary and plugins come from the target directory that the tests themselves were built into; `cargo xtask test`
 //! builds them first.
 
+pub mod hub;
+pub mod tiny_llama;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
