@@ -4,7 +4,7 @@
   peft_steps.py tiny OUT                      makes the golden files of stages/train-candle/tests/data/peft-tiny
   peft_steps.py init MODEL OUT                an initial adapter for MODEL: PEFT's A, and a B that is not zero
   peft_steps.py run MODEL DATA INIT OUT       trains; DATA is chats (.jsonl) or samples (.json: ids and learned)
-  peft_steps.py compare RUN PEFT              holds a run of `host` (its directory) against what `run` wrote
+  peft_steps.py compare RUN PEFT              holds the stage `train` in a run directory of `host` against what `run` wrote
 
 Samples come in the file's order, batch after batch, from the beginning again when they end; a step's loss is the sum
 over its learned tokens, divided by their number. Seen with torch 2.15, transformers 5.23, peft 0.21.
@@ -139,7 +139,7 @@ def compare(host, peft):
     theirs = json.loads((peft / "run.json").read_text())["losses"]
     worst = max(abs(ours[step] - loss) / loss for step, loss in enumerate(theirs, 1))
     print(f"loss over {len(theirs)} steps: at most {worst:.2e} apart, relative")
-    got, want = (load_file(at / "adapter_model.safetensors") for at in (host / "adapter", peft / "final"))
+    got, want = (load_file(at / "adapter_model.safetensors") for at in (host / "outputs/train/adapter", peft / "final"))
     assert got.keys() == want.keys(), got.keys() ^ want.keys()
     apart = {name: float((got[name] - want[name]).norm() / want[name].norm()) for name in want}
     name = max(apart, key=apart.get)

@@ -59,7 +59,7 @@ impl Dataset {
             samples.push(sample);
             for finding in findings {
                 let code = finding.code.clone();
-                remarks.entry(code).or_insert(Remark { lines: 0, first_line: line, finding }).lines += 1;
+                remarks.entry(code).or_insert(Remark { lines: 0, first_line: line.number, finding }).lines += 1;
             }
             Ok(())
         })?;
@@ -107,15 +107,15 @@ impl Remark {
     }
 }
 
-/// Looks at every line without a tokenizer, or at those within `limit` bytes; gives their number.
+/// Looks at every line without a tokenizer, or at those within `limit` bytes; gives the bytes of each record.
 ///
 /// # Errors
 /// As [`Dataset::load`].
-pub fn check(path: &Path, limit: u64) -> Result<(usize, Extent), DataError> {
+pub fn check(path: &Path, limit: u64) -> Result<(Vec<usize>, Extent), DataError> {
     let total = path.metadata().map_err(DataError::read(path))?.len();
-    let mut records = 0;
-    let read = each_record(path, limit, |_, _| {
-        records += 1;
+    let mut records = Vec::new();
+    let read = each_record(path, limit, |line, _| {
+        records.push(line.bytes);
         Ok(())
     })?;
     Ok((records, Extent { read, total }))

@@ -12,8 +12,17 @@ use super::error::{BadLine, DataError, LineProblem};
 const LISTED: usize = 5;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Shows `visit` each record of the file with its line's number, counted from 1; blank lines are none. Reading ends
-/// behind the line with which `limit` bytes are exceeded.
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line {
+    /// Counted from 1.
+    pub number: usize,
+    /// Without white space around it.
+    pub bytes: usize,
+}
+
+/// Shows `visit` each record of the file with its line; blank lines are none. Reading ends behind the line with which
+/// `limit` bytes are exceeded.
 ///
 /// Gives the bytes read.
 ///
@@ -23,7 +32,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub fn each_record(
     path: &Path,
     limit: u64,
-    mut visit: impl FnMut(usize, Record) -> Result<(), LineProblem>,
+    mut visit: impl FnMut(Line, Record) -> Result<(), LineProblem>,
 ) -> Result<u64, DataError> {
     let failed = DataError::read(path);
     let mut reader = BufReader::new(File::open(path).map_err(&failed)?);
@@ -41,7 +50,7 @@ pub fn each_record(
             continue;
         }
         records += 1;
-        match parse(text).and_then(|record| visit(number, record)) {
+        match parse(text).and_then(|record| visit(Line { number, bytes: text.len() }, record)) {
             Ok(()) => {}
             Err(problem) if bad.len() < LISTED => bad.push(BadLine { number, problem }),
             Err(_) => more += 1,

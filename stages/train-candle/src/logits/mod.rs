@@ -150,7 +150,7 @@ fn estimate(
         mapped: Some(model.description.tensor_bytes()),
         disk: Some(bytes),
         flops: Some(flops),
-        seconds: Some(resources::seconds(flops, ctx.threads())),
+        seconds: resources::seconds(flops, ctx.threads()),
         ..Estimate::default()
     })
 }

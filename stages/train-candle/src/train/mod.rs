@@ -2,8 +2,10 @@
 
 mod adamw;
 mod clip;
+mod course;
 mod error;
 mod estimate;
+mod figures;
 mod params;
 mod schedule;
 mod start;
@@ -18,9 +20,10 @@ use stage_model::{ModelInput, check_model, describe_adapter};
 
 use crate::base::{Base, MODEL, numeric_mode};
 use error::TrainError;
+use figures::Figures;
 use params::Params;
 use start::Start;
-use steps::{Figures, Training};
+use steps::Training;
 use survey::{Data, Survey};
 
 /// The output's name.
@@ -108,22 +111,6 @@ fn note<T>(findings: &mut Vec<Finding>, result: Result<T>) -> Option<T> {
             findings.push(finding);
             None
         }
-    }
-}
-
-impl Figures {
-    fn metrics(&self) -> BTreeMap<String, f64> {
-        let mut metrics = BTreeMap::from([
-            ("steps".to_owned(), self.steps as f64),
-            ("tokens".to_owned(), self.tokens as f64),
-            ("learned_tokens".to_owned(), self.learned_tokens),
-            ("loss".to_owned(), self.loss),
-            ("tokens_per_second".to_owned(), self.tokens as f64 / self.seconds),
-        ]);
-        if let Some([before, after]) = self.eval_loss {
-            metrics.extend([("eval_loss_before".to_owned(), before), ("eval_loss".to_owned(), after)]);
-        }
-        metrics
     }
 }
 

@@ -61,8 +61,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Tokenizes the data where the model is there; of a model that is only planned, lines are checked for their form,
-    /// and every sample is taken to be as long as the limit.
+    /// Tokenizes the data where the model is there; of a model that is only planned, lines are checked for their form
+    /// and lengths are bounds.
     ///
     /// # Errors
     /// Where the data is bad, or the model cannot be opened.
@@ -78,17 +78,19 @@ impl Survey {
         Ok(Self { samples, held_out, extent: data.extent, findings: data.findings })
     }
 
+    /// A token takes at least a byte of its text, and what a template adds is shorter than the JSON around it.
     fn at_most(params: &Params) -> Result<Self> {
-        let longest = Length { tokens: params.max_length, learned: params.max_length - 1 };
+        let length = |bytes: usize| {
+            let tokens = bytes.clamp(2, params.max_length);
+            Length { tokens, learned: tokens - 1 }
+        };
+        let lengths = |records: Vec<usize>| records.into_iter().map(length).collect::<Vec<_>>();
         let (records, extent) = check(&params.data, PLANNED_BYTES)?;
-        let (samples, mut held_out) = split(vec![longest; records], params.eval_split, params.seed);
+        let (samples, mut held_out) = split(lengths(records), params.eval_split, params.seed);
         if let Some(path) = &params.eval_data {
-            held_out = vec![longest; check(path, PLANNED_BYTES)?.0];
+            held_out = lengths(check(path, PLANNED_BYTES)?.0);
         }
-        let message = format!(
-            "the model is not made yet, so the data is not tokenized: every sample is planned as `max_length` = {} tokens",
-            params.max_length
-        );
+        let message = "the model is not made yet, so the data is not tokenized: it is planned as one token a byte";
         let findings = vec![Finding::new(Severity::Note, "bounded", message)];
         Ok(Self { samples, held_out, extent, findings })
     }
