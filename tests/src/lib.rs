@@ -4,6 +4,7 @@
 //! builds them first.
 
 pub mod hub;
+pub mod llama32;
 pub mod tiny_llama;
 
 use std::ffi::OsStr;

@@ -82,12 +82,16 @@ pub fn directory(seed: u64) -> Files {
     files
 }
 
-/// Configuration and tokenizer.
+/// The tokenizer and what goes with it.
+pub fn tokenizer_files() -> Files {
+    ["generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
+        .map(|name| (name.to_owned(), fs::read(vocabulary_dir().join(name)).expect("the cut vocabulary")))
+        .into()
+}
+
+/// What belongs to the model beside its weights.
 fn side_files() -> Files {
-    let mut files: Files =
-        ["generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
-            .map(|name| (name.to_owned(), fs::read(vocabulary_dir().join(name)).expect("the cut vocabulary")))
-            .into();
+    let mut files = tokenizer_files();
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "torch_dtype": "float32",
         "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE, "num_hidden_layers": LAYERS,

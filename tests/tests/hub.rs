@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::hub::{Hub, Served, TOKEN, bytes};
-use tests::{Dir, Finished, tiny_llama};
+use tests::{Dir, Finished, llama32, tiny_llama};
 
 const PLAN: i32 = 4;
 const STAGE: i32 = 5;
@@ -19,8 +19,7 @@ fn pipeline(source: &str) -> String {
 }
 
 fn publish(hub: &Hub, repository: &str, files: &[(String, Vec<u8>)]) -> String {
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
-    hub.publish(repository, &files)
+    hub.publish(repository, files.iter().map(|(name, content)| (name.clone(), content.as_slice().into())))
 }
 
 /// A hub with one model, and a directory with a pipeline that fetches it.
@@ -120,6 +119,23 @@ fn a_plan_reads_headers_and_no_weights() {
     }
     assert_eq!(std::fs::read_to_string(repository_cache(&dir).join("refs/main")).unwrap(), commit);
     assert_eq!(planned(&hub, &dir)["state"], "cached");
+}
+
+/// The pipeline as its users run it, on the true shape of a model whose weights nobody could send.
+#[test]
+fn the_pipeline_of_llama_3_2_is_planned_in_less_than_32_mb() {
+    let (hub, dir) = (Hub::new(), Dir::new());
+    hub.publish("meta-llama/Llama-3.2-3B-Instruct", llama32::files());
+    hub.state().refuse_weights = true;
+    let pipeline = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/llama32.toml");
+    let host = hub.host(&dir).args(["plan".as_ref(), pipeline.as_os_str()]);
+    let plan = host.args(["--json", "--memory", "16G"]).exits(0).json();
+    assert_eq!(plan["stages"].as_array().unwrap().len(), 7);
+    let weights = plan["stages"][0]["estimate"]["disk"].as_u64().unwrap();
+    assert!(weights > 2_400_000_000, "{weights}");
+    let served = hub.served();
+    assert!(bytes(&served) < 32_000_000, "{} bytes", bytes(&served));
+    assert_eq!(of_storage(&served).len(), 2, "{served:#?}");
 }
 
 #[test]
@@ -223,7 +239,7 @@ fn other_bytes_than_promised_are_deleted() {
     assert_eq!(failed.json()["error"]["code"], "checksum_mismatch");
     let cache = repository_cache(&dir);
     assert!(names(&cache.join("snapshots").join(commit)).iter().all(|name| !name.contains("-of-")));
-    assert_eq!(parts(&dir), [PathBuf::new(); 0]);
+    assert!(parts(&dir).is_empty());
     hub.state().corrupt = false;
     run(&hub, &dir);
 }

@@ -3,6 +3,7 @@
 //! It answers as the real one does: a listing by revision, files by redirects to a storage that wants no token,
 //! ranges, entity tags, and error codes in headers of their own.
 
+mod content;
 mod repository;
 mod server;
 mod weights;
@@ -12,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::{Dir, HostCommand};
 
-pub use repository::Commit;
-use repository::Repositories;
+pub use content::Content;
+use repository::{Commit, Repositories};
 
 /// The token that opens gates.
 pub const TOKEN: &str = "hf_test_token";
@@ -38,7 +39,7 @@ pub struct State {
     repositories: Repositories,
     /// Refuse whatever reaches into the data of tensors.
     pub refuse_weights: bool,
-    /// Flip a bit of every large file.
+    /// Flip the last bit of every large file.
     pub corrupt: bool,
     /// Break the connection after so many bytes of a large file.
     pub break_after: Option<u64>,
@@ -78,9 +79,9 @@ impl Hub {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Makes a commit of `files` and lets `main` mean it.
-    pub fn publish(&self, repository: &str, files: &[(&str, &[u8])]) -> String {
-        self.state().repositories.publish(repository, Commit::new(files))
+    /// Makes a commit of files by name and lets `main` mean it.
+    pub fn publish(&self, repository: &str, files: impl IntoIterator<Item = (String, Content)>) -> String {
+        self.state().repositories.publish(repository, Commit::new(files.into_iter().collect()))
     }
 
     /// Gives a repository's files only to who sends [`TOKEN`].

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use super::Content;
+
 /// Every repository by name.
 #[derive(Default)]
 pub struct Repositories {
@@ -18,7 +20,7 @@ pub struct Repositories {
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub id: String,
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<String, Content>,
 }
 
 impl Repositories {
@@ -47,26 +49,25 @@ impl Repositories {
     }
 
     /// The content that a storage address names.
-    pub fn by_sha256(&self, digest: &str) -> Option<(&str, &[u8])> {
+    pub fn by_sha256(&self, digest: &str) -> Option<(&str, &Content)> {
         let files = self.commits.values().flat_map(|commit| &commit.files);
         let mut large = files.filter(|(name, _)| is_large(name));
-        large.find(|(_, content)| sha256(content) == digest).map(|(name, content)| (name.as_str(), content.as_slice()))
+        large.find(|(_, content)| sha256(content) == digest).map(|(name, content)| (name.as_str(), content))
     }
 }
 
 impl Commit {
-    pub fn new(files: &[(&str, &[u8])]) -> Self {
-        let files: BTreeMap<String, Vec<u8>> = files.iter().map(|(n, c)| ((*n).to_owned(), c.to_vec())).collect();
+    pub fn new(files: BTreeMap<String, Content>) -> Self {
         let list: String = files.iter().map(|(name, content)| format!("{} {name}\n", sha256(content))).collect();
-        Self { id: git_id(list.as_bytes()), files }
+        Self { id: git_id(&list.as_bytes().into()), files }
     }
 
     /// The answer to `/api/models/…/revision/…?blobs=true`.
     pub fn listing(&self) -> Value {
-        let sibling = |(name, content): (&String, &Vec<u8>)| {
-            let mut file = json!({ "rfilename": name, "size": content.len(), "blobId": git_id(content) });
+        let sibling = |(name, content): (&String, &Content)| {
+            let mut file = json!({ "rfilename": name, "size": content.len, "blobId": git_id(content) });
             if is_large(name) {
-                file["lfs"] = json!({ "sha256": sha256(content), "size": content.len(), "pointerSize": 134 });
+                file["lfs"] = json!({ "sha256": sha256(content), "size": content.len, "pointerSize": 134 });
             }
             file
         };
@@ -79,10 +80,11 @@ pub fn is_large(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".gguf")
 }
 
-pub fn sha256(content: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(content))
+/// True where the content is there; what only has a head is never brought.
+pub fn sha256(content: &Content) -> String {
+    format!("{:x}", Sha256::digest(&content.head))
 }
 
-pub fn git_id(content: &[u8]) -> String {
-    format!("{:x}", Sha1::new_with_prefix(format!("blob {}\0", content.len())).chain_update(content).finalize())
+pub fn git_id(content: &Content) -> String {
+    format!("{:x}", Sha1::new_with_prefix(format!("blob {}\0", content.len)).chain_update(&content.head).finalize())
 }

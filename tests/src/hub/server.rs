@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::repository::{git_id, is_large, sha256};
 use super::weights::reaches_into;
-use super::{Served, State, TOKEN};
+use super::{Content, Served, State, TOKEN};
 
 const SLOW_BLOCK: usize = 16 << 10;
 
@@ -133,7 +133,7 @@ fn answer(request: &Request, state: &mut State) -> Answer {
         return Answer::new(302, "")
             .with("Location", format!("http://localhost:{port}/storage/{digest}"))
             .with("X-Repo-Commit", commit_id)
-            .with("X-Linked-Size", content.len().to_string())
+            .with("X-Linked-Size", content.len.to_string())
             .with("X-Linked-Etag", format!("\"{digest}\""));
     }
     part(request, content).with("X-Repo-Commit", commit_id).with("ETag", format!("\"{}\"", git_id(content)))
@@ -160,12 +160,13 @@ fn storage(request: &Request, digest: &str, state: &mut State) -> Answer {
     if state.refuse_weights && reaches_into(name, content, &range) {
         return Answer::refused(400, "Weights", &format!("weights of {name} were asked for: {range:?}"));
     }
-    let mut content = content.to_vec();
-    if state.corrupt {
-        let last = content.len() - 1;
-        content[last] ^= 1;
+    let mut answer = part(request, content);
+    if state.corrupt
+        && range.end == content.len
+        && let Some(last) = answer.body.last_mut()
+    {
+        *last ^= 1;
     }
-    let mut answer = part(request, &content);
     if state.slow {
         answer.rest = Duration::from_secs(1);
     }
@@ -176,18 +177,18 @@ fn storage(request: &Request, digest: &str, state: &mut State) -> Answer {
     answer
 }
 
-fn part(request: &Request, content: &[u8]) -> Answer {
-    let Range { start, end } = range(request, content);
-    let body = &content[start as usize..end as usize];
+fn part(request: &Request, content: &Content) -> Answer {
+    let range = range(request, content);
+    let (body, Range { start, end }) = (content.part(&range), range);
     match request.range {
         None => Answer::new(200, body),
         Some(_) => Answer::new(206, body)
-            .with("Content-Range", format!("bytes {start}-{}/{}", end.saturating_sub(1), content.len())),
+            .with("Content-Range", format!("bytes {start}-{}/{}", end.saturating_sub(1), content.len)),
     }
 }
 
-fn range(request: &Request, content: &[u8]) -> Range<u64> {
-    let len = content.len() as u64;
+fn range(request: &Request, content: &Content) -> Range<u64> {
+    let len = content.len;
     let asked = request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let Some((start, last)) = asked else { return 0..len };
     let end = last.parse().map_or(len, |last: u64| len.min(last + 1));

@@ -5,11 +5,13 @@ use std::ops::Range;
 use checkpoint::gguf::{self, FACT_TENSORS};
 use checkpoint::safetensors;
 
+use super::Content;
+
 /// Whether an answer with `range` of the file would give weights away.
 ///
 /// A safetensors header says its length, so nobody needs a byte behind it. A GGUF's does not, so a read that begins in
 /// the header may run over; and the few tensors that are facts of the architecture are no weights.
-pub fn reaches_into(name: &str, content: &[u8], range: &Range<u64>) -> bool {
+pub fn reaches_into(name: &str, content: &Content, range: &Range<u64>) -> bool {
     if name.ends_with(".safetensors") {
         let header = safetensors::Header::read(content).expect("a published file is whole");
         return header.tensors.iter().any(|t| range.start < t.offset + t.bytes && t.offset < range.end);
