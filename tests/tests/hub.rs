@@ -61,6 +61,23 @@ fn repository_cache(dir: &Dir) -> PathBuf {
     dir.path("hf/hub/models--org--tiny")
 }
 
+const SIDE_FILES: [&str; 7] = [
+    "LICENSE",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+const SHARDS: [&str; 2] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+
+/// Bytes of the tiny model's files of these names.
+fn size_of(names: &[&str]) -> u64 {
+    let files = tiny_llama::directory(1);
+    files.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, content)| content.len() as u64).sum()
+}
+
 /// Names in a directory of the repository's cache.
 fn names(dir: &Path) -> Vec<String> {
     let entries = dir.read_dir().into_iter().flatten();
@@ -90,31 +107,17 @@ fn a_plan_reads_headers_and_no_weights() {
     // The length and the header of each shard.
     assert_eq!(of_storage(&served).len(), 4, "{served:#?}");
     assert!(bytes(&served) < 200_000, "{} bytes, {served:#?}", bytes(&served));
-    let weights: u64 =
-        tiny_llama::directory(1).iter().filter(|(n, _)| n.contains("-of-")).map(|(_, c)| c.len() as u64).sum();
-    let side_files = [
-        "LICENSE",
-        "config.json",
-        "generation_config.json",
-        "special_tokens_map.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "model.safetensors.index.json",
-    ];
-    let files = tiny_llama::directory(1);
-    let side: u64 = files.iter().filter(|(n, _)| side_files.contains(&n.as_str())).map(|(_, c)| c.len() as u64).sum();
-    assert_eq!(plan["estimate"]["disk"], weights + side);
+    assert_eq!(plan["estimate"]["disk"], size_of(&SHARDS) + size_of(&SIDE_FILES));
 
     // What is made is what was planned, byte for byte: anything else is a broken promise, and no exit code 0.
     hub.state().refuse_weights = false;
     let made = run(&hub, &dir);
     let snapshot = repository_cache(&dir).join("snapshots").join(&commit);
     assert_eq!(model_path(&made), snapshot);
-    let mut expected: Vec<String> = side_files.map(str::to_owned).into();
-    expected.extend(["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].map(str::to_owned));
-    expected.sort();
+    let mut expected = [&SHARDS[..], &SIDE_FILES[..]].concat();
+    expected.sort_unstable();
     assert_eq!(names(&snapshot), expected);
-    for (name, content) in files.iter().filter(|(name, _)| expected.contains(name)) {
+    for (name, content) in tiny_llama::directory(1).iter().filter(|(name, _)| expected.contains(&name.as_str())) {
         assert_eq!(&std::fs::read(snapshot.join(name)).unwrap(), content, "{name}");
     }
     assert_eq!(std::fs::read_to_string(repository_cache(&dir).join("refs/main")).unwrap(), commit);
@@ -179,10 +182,8 @@ fn a_download_goes_on_where_it_broke_off() {
     let starts: Vec<&str> = storage.iter().filter_map(|s| s.range.as_deref()).filter(|r| r.ends_with('-')).collect();
     assert!(starts.contains(&"bytes=300000-"), "{starts:?}");
     let weights = storage.iter().map(|s| s.bytes).sum::<u64>();
-    let once: u64 =
-        tiny_llama::directory(1).iter().filter(|(n, _)| n.contains("-of-")).map(|(_, c)| c.len() as u64).sum();
     // Headers are read once more by the plan.
-    assert!(weights < once + 10_000, "{weights} of {once}");
+    assert!(weights < size_of(&SHARDS) + 10_000, "{weights}");
 }
 
 #[test]

@@ -33,11 +33,13 @@ const ROOMS: [(&str, &[&str]); 4] = [
 ];
 
 /// Crates that exactly one crate may name, because that one is the seam to them.
-const SEAMS: [(&str, &str); 7] = [
+const SEAMS: [(&str, &str); 9] = [
     ("abi_stable", "stage-abi"),
     ("libloading", "stage-abi"),
     ("candle-core", "decoder"),
     ("llama-cpp-sys-2", "stage-evaluate-gguf"),
+    ("hf-hub", "stage-fetch"),
+    ("ureq", "stage-fetch"),
     ("tokenizers", "tokenizer"),
     ("minijinja", "tokenizer"),
     ("decoder", "stage-train-candle"),

@@ -121,9 +121,13 @@ impl Download<'_> {
     /// One answer of the hub, up to its end or its breaking off.
     fn receive(&mut self, file: &HubFile, partial: &mut Partial, before: u64) -> Result<(), Stop> {
         let (body, resumes) = self.client.stream(self.commit, &file.name, partial.bytes)?;
-        let full = |source: io::Error, missing| self.refused(file, missing, source);
+        let part = self.cache.part(file);
+        let refused = |missing| {
+            let part = &part;
+            move |source| HubError::of_disk(&file.name, missing, part, source)
+        };
         if !resumes {
-            partial.restart(file).map_err(|e| full(e, file.bytes))?;
+            partial.restart(file).map_err(refused(file.bytes))?;
         }
         let mut body = body.take(file.bytes - partial.bytes);
         let mut block = vec![0; BLOCK_BYTES];
@@ -138,7 +142,7 @@ impl Download<'_> {
                 Err(e) => return Err(interrupted(e).into()),
             };
             let missing = file.bytes - partial.bytes;
-            partial.append(&block[..read]).map_err(|e| self.refused(file, missing, e))?;
+            partial.append(&block[..read]).map_err(refused(missing))?;
             self.done = before + partial.bytes;
             self.show();
         }
@@ -147,18 +151,6 @@ impl Download<'_> {
 
     fn show(&self) {
         self.ctx.progress("bytes", self.done, self.total);
-    }
-
-    /// Why the system takes no more bytes.
-    fn refused(&self, file: &HubFile, missing: u64, source: io::Error) -> HubError {
-        let part = self.cache.part(file);
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
-        if full.contains(&source.kind()) {
-            let directory = part.parent().unwrap_or(self.cache.root()).to_owned();
-            HubError::DiskFull { file: file.name.clone(), missing, directory, source }
-        } else {
-            HubError::File { path: part, source }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong between us and the hub, and what the user can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -66,6 +66,17 @@ impl std::fmt::Display for Said {
 }
 
 impl HubError {
+    /// Why the system takes no more bytes of `file` in `part`.
+    pub fn of_disk(file: &str, missing: u64, part: &Path, source: io::Error) -> Self {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        if full.contains(&source.kind()) {
+            let directory = part.parent().unwrap_or(part).to_owned();
+            HubError::DiskFull { file: file.into(), missing, directory, source }
+        } else {
+            HubError::File { path: part.to_owned(), source }
+        }
+    }
+
     /// A stable identifier for scripts.
     pub fn code(&self) -> &'static str {
         match self {
@@ -176,5 +187,20 @@ fn others(found: &[String]) -> String {
     match found {
         [] => String::new(),
         found => format!("; it holds {}, which are not read", listed(found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_it_lacks_and_where() {
+        let refused = |kind: io::ErrorKind| HubError::of_disk("m.gguf", 7, Path::new("/hf/blobs/ab.part"), kind.into());
+        let error = stage_api::Error::from(refused(io::ErrorKind::StorageFull));
+        assert_eq!(error.code, "disk_full");
+        assert!(error.message.contains("`m.gguf` needs 7 more bytes in `/hf/blobs`"), "{error}");
+        assert!(error.help.is_some_and(|help| help.contains("the next run goes on")));
+        assert_eq!(refused(io::ErrorKind::PermissionDenied).code(), "io");
     }
 }

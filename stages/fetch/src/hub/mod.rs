@@ -37,8 +37,6 @@ use settings::Settings;
 
 /// A first guess of the network's speed: 100 Mbit/s.
 const BYTES_PER_SECOND: f64 = 12.5e6;
-/// A block that is received, and what digesting and TLS hold.
-const DOWNLOAD_MEMORY: u64 = 16 << 20;
 
 pub fn plan(ctx: &Context, model: &HubModel, params: &Params) -> Result<Plan> {
     let settings = Settings::from_env()?;
@@ -114,12 +112,8 @@ fn plan_online(
     let mut described = headers.describe(ctx, provenance(model, &commit, params))?;
     described.findings.extend(unnamed(&chosen.choice));
     let missing: u64 = files.iter().map(|file| cache.missing_bytes(file)).sum();
-    let estimate = Estimate {
-        memory: Some(DOWNLOAD_MEMORY),
-        disk: Some(missing),
-        seconds: Some(missing as f64 / BYTES_PER_SECOND),
-        ..Estimate::default()
-    };
+    let estimate =
+        Estimate { disk: Some(missing), seconds: Some(missing as f64 / BYTES_PER_SECOND), ..Estimate::default() };
     Ok((commit, described, estimate))
 }
 
