@@ -1,6 +1,7 @@
 //! What `plan` takes and gives: descriptions, estimates, findings, pins.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -137,6 +138,10 @@ impl Finding {
 pub struct Plan {
     /// Descriptions by output port.
     pub outputs: BTreeMap<String, Description>,
+    /// Where outputs lie that are there already, because they refer to files that are not ours: planning on them may
+    /// read those files.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub locations: BTreeMap<String, PathBuf>,
     /// What the run is expected to use.
     #[serde(default)]
     pub estimate: Estimate,

@@ -15,7 +15,7 @@ use crate::worker::JobResult;
 pub struct Known {
     /// Planned or true.
     pub description: Description,
-    /// Where it lies, once it was made.
+    /// Where it lies, once it was made, or where it lay before any run.
     pub path: Option<PathBuf>,
     /// Digest of its content, once it was made.
     pub content: Option<String>,
@@ -36,7 +36,8 @@ impl KnownOutputs {
         for port in &stage.offer.signature.outputs {
             let planned = plan.plan.outputs.get(&port.name).cloned();
             let description = planned.unwrap_or_else(|| Description::unknown(&port.kind));
-            self.insert(&stage.name, &port.name, Known { description, path: None, content: None });
+            let path = plan.plan.locations.get(&port.name).cloned();
+            self.insert(&stage.name, &port.name, Known { description, path, content: None });
         }
     }
 

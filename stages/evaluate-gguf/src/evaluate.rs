@@ -60,7 +60,7 @@ pub fn evaluate(ctx: &Context, params: &Params, files: Files<'_>) -> Result<Repo
     let answers = work.questions.map(|questions| run.ask(questions, params)).transpose()?;
     Ok(Report {
         schema: SCHEMA,
-        model: facts(&model, ctx),
+        model: facts(&model, files),
         runtime: Runtime { llama_cpp: llama::version(), kv_cache: "f32", context, threads },
         divergence,
         weights,
@@ -137,15 +137,15 @@ fn count(windows: &[Window]) -> u64 {
     windows.iter().map(|window| window.tokens.len() as u64).sum()
 }
 
-fn facts(model: &Model, ctx: &Context) -> ModelFacts {
-    let bytes = |port| ctx.optional_input(port).and_then(|input| input.description.bytes);
+fn facts(model: &Model, files: Files<'_>) -> ModelFacts {
+    let bytes = |path: &Path| path.metadata().ok().map(|file| file.len());
     ModelFacts {
         architecture: model.metadata("general.architecture"),
         name: model.metadata("general.name"),
         parameters: model.parameters(),
         tensor_bytes: model.tensor_bytes(),
-        bytes: bytes("model"),
-        adapter_bytes: bytes("adapter"),
+        bytes: bytes(files.model),
+        adapter_bytes: files.adapter.and_then(bytes),
         vocab_size: model.vocab_size(),
         trained_context: model.trained_context(),
     }

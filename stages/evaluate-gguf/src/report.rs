@@ -45,7 +45,7 @@ pub struct ModelFacts {
     pub parameters: u64,
     /// Bytes of all tensors.
     pub tensor_bytes: u64,
-    /// Bytes on disk of the model, and of the adapter beside it.
+    /// Bytes on disk of the model's file, of a split model's first one.
     pub bytes: Option<u64>,
     /// Bytes on disk of the adapter.
     pub adapter_bytes: Option<u64>,

@@ -36,8 +36,12 @@ impl Stage for EvaluateGguf {
                     .requires("container", &["gguf"])
                     .optional(),
                 Port::new("reference", kind::LOGITS, "logits of the model that it was made from").optional(),
-                Port::new("weights", kind::LOGITS, "logits of this very file, by `logits`: what its weights alone lost")
-                    .optional(),
+                Port::new(
+                    "weights",
+                    kind::LOGITS,
+                    "logits of this very file, by `logits`: what its weights alone lost",
+                )
+                .optional(),
             ],
             outputs: vec![Port::new("report", kind::REPORT, "figures and answers, `report.json`")],
             params: schemars::schema_for!(Params).to_value(),

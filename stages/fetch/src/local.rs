@@ -15,7 +15,8 @@ pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
     let checkpoint = open(path)?;
     let Described { output, findings } = describe(ctx, &checkpoint, pre, provenance(pre))?;
     let outputs = BTreeMap::from([("model".into(), output)]);
-    Ok(Plan { outputs, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
+    let locations = BTreeMap::from([("model".into(), path.to_owned())]);
+    Ok(Plan { outputs, locations, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
 }
 
 pub fn run(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Outcome> {

@@ -8,8 +8,10 @@ use crate::host::{HostError, RunReport, StageReport, read_json};
 #[derive(Deserialize)]
 pub struct Evaluation {
     pub model: Sizes,
-    /// From the trained model's logits.
+    /// From the trained model's logits, in llama.cpp.
     pub divergence: Option<Divergence>,
+    /// Of the file's weights alone, computed with `f32` activations.
+    pub weights: Option<Divergence>,
     /// Of neutral text.
     pub text: Option<Perplexity>,
     /// Of held-out chats.
@@ -53,8 +55,6 @@ pub struct Shipped {
     /// The column's head.
     pub name: &'static str,
     pub evaluation: Evaluation,
-    /// Divergence of the file's weights alone, computed with `f32` activations; nats a token.
-    pub weights_divergence: Option<f64>,
 }
 
 /// What the pipeline found out.
@@ -64,20 +64,16 @@ pub struct Outcome<'a> {
     pub shipped: Vec<Shipped>,
 }
 
-/// Columns of the table: its head, the stage that evaluates in llama.cpp, and the one that measures the weights alone.
-const SHIPPED: [(&str, &str, Option<&str>); 3] = [
-    ("base", "evaluate-base", None),
-    ("merged", "evaluate-merged", Some("weights-merged")),
-    ("base + adapter", "evaluate-lora", Some("weights-lora")),
-];
+/// Columns of the table: its head, and the stage that evaluates in llama.cpp.
+const SHIPPED: [(&str, &str); 3] =
+    [("base", "evaluate-base"), ("merged", "evaluate-merged"), ("base + adapter", "evaluate-lora")];
 
 impl<'a> Outcome<'a> {
     /// Reads the report of `pipelines/quickstart.toml`.
     pub fn read(run: &'a RunReport) -> Result<Self, HostError> {
-        let shipped = SHIPPED.iter().map(|&(name, evaluate, weights)| {
-            let weights = weights.and_then(|stage| run.stage(stage).ok()?.metrics.get("kl_mean").copied());
+        let shipped = SHIPPED.iter().map(|&(name, evaluate)| {
             let evaluation = read_json(&run.output(evaluate, "report")?.join("report.json"))?;
-            Ok(Shipped { name, evaluation, weights_divergence: weights })
+            Ok(Shipped { name, evaluation })
         });
         let shipped = shipped.collect::<Result<_, HostError>>()?;
         Ok(Self { training: run.stage("train")?, shipped })

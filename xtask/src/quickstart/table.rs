@@ -31,7 +31,10 @@ pub fn table(shipped: &[Shipped]) -> String {
         ("held-out questions answered", cells(shipped, |s| accuracy(&s.evaluation))),
         ("perplexity, held-out chats", with_factor(shipped, chats)),
         ("perplexity, neutral text", with_factor(shipped, text)),
-        ("KL to the trained model, weights", cells(shipped, |s| s.weights_divergence.map(divergence))),
+        (
+            "KL to the trained model, weights",
+            cells(shipped, |s| s.evaluation.weights.as_ref().map(|d| divergence(d.mean))),
+        ),
         (
             "KL to the trained model, runtime",
             cells(shipped, |s| s.evaluation.divergence.as_ref().map(|d| divergence(d.mean))),
