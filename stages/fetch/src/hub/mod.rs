@@ -41,15 +41,14 @@ const BYTES_PER_SECOND: f64 = 12.5e6;
 pub fn plan(ctx: &Context, model: &HubModel, params: &Params) -> Result<Plan> {
     let settings = Settings::from_env()?;
     let cache = RepositoryCache::new(&settings, model);
-    let (commit, described, estimate) = if is_offline(ctx, &settings) {
-        let (commit, target) = offline::find(&cache, model, params.commit.as_deref())?;
-        let described = describe(ctx, &target, model, &commit, params)?;
-        (commit, described, Estimate { disk: Some(0), ..Estimate::default() })
+    let Planned { commit, location, described, estimate } = if is_offline(ctx, &settings) {
+        plan_offline(ctx, &cache, model, params)?
     } else {
         plan_online(ctx, &Client::new(&settings, model), &cache, model, params)?
     };
     Ok(Plan {
         outputs: BTreeMap::from([("model".into(), described.output)]),
+        locations: location.map(|path| ("model".into(), path)).into_iter().collect(),
         estimate,
         findings: described.findings,
         pins: BTreeMap::from([("commit".into(), commit.clone())]),
@@ -97,13 +96,29 @@ impl Chosen {
     }
 }
 
+/// What a plan is made of.
+struct Planned {
+    commit: String,
+    /// Where the model lies, if every file is here.
+    location: Option<PathBuf>,
+    described: Described,
+    estimate: Estimate,
+}
+
+fn plan_offline(ctx: &Context, cache: &RepositoryCache, model: &HubModel, params: &Params) -> Result<Planned> {
+    let (commit, target) = offline::find(cache, model, params.commit.as_deref())?;
+    let described = describe(ctx, &target, model, &commit, params)?;
+    let estimate = Estimate { disk: Some(0), ..Estimate::default() };
+    Ok(Planned { commit, location: Some(target), described, estimate })
+}
+
 fn plan_online(
     ctx: &Context,
     client: &Client<'_>,
     cache: &RepositoryCache,
     model: &HubModel,
     params: &Params,
-) -> Result<(String, Described, Estimate)> {
+) -> Result<Planned> {
     let chosen = Chosen::of(client, cache, model, params)?;
     let files = chosen.files(model)?;
     let remote = Remote { client, cache, listing: &chosen.listing };
@@ -114,7 +129,10 @@ fn plan_online(
     let missing: u64 = files.iter().map(|file| cache.missing_bytes(file)).sum();
     let estimate =
         Estimate { disk: Some(missing), seconds: Some(missing as f64 / BYTES_PER_SECOND), ..Estimate::default() };
-    Ok((commit, described, estimate))
+    let snapshot = cache.snapshot(&commit);
+    let is_here = files.iter().all(|file| snapshot.join(&file.name).is_file());
+    let location = is_here.then(|| snapshot.join(chosen.choice.entry()));
+    Ok(Planned { commit, location, described, estimate })
 }
 
 /// Brings everything; gives the commit and what is opened.
