@@ -14,5 +14,5 @@ pub use check::{check_adapter, check_model};
 pub use error::stage_error;
 pub use input::{AdapterInput, ModelInput, model_path};
 pub use port::{describe_adapter, describe_model};
-pub use stream::{stream_encoded, stream_memory, stream_raw};
+pub use stream::{Encode, stream_encoded, stream_memory, stream_raw};
 pub use vocabulary::{describe_tokenizer, gguf_tokenizer, key_values, tokenizer_of, vocabulary_of};
