@@ -15,9 +15,6 @@ use crate::stage_error;
 /// Values of a block: 2 MiB of `f32`.
 const BLOCK_VALUES: usize = 1 << 19;
 
-/// Encodes whole rows; called from several threads.
-type Encode<'a> = dyn Fn(&[f32], &mut [u8]) -> Result<()> + Sync + 'a;
-
 /// Bytes that a stream holds at most, for rows that become `to` on `threads` threads.
 pub fn stream_memory(threads: usize, columns: u64, to: StoredType) -> u64 {
     let values = (BLOCK_VALUES as u64).max(columns);
@@ -25,7 +22,7 @@ pub fn stream_memory(threads: usize, columns: u64, to: StoredType) -> u64 {
 }
 
 /// Encodes whole rows; called from several threads at once.
-type Encode<'a> = dyn Fn(&[f32], &mut [u8]) -> Result<()> + Sync + 'a;
+pub type Encode<'a> = dyn Fn(&[f32], &mut [u8]) -> Result<()> + Sync + 'a;
 
 /// Writes `reader`'s rows, merged and in `f32`, as `to` through `encode`. A value that is no number stops it.
 pub fn stream_encoded(
