@@ -47,7 +47,7 @@ impl Stage for ConvertGguf {
         let params: Params = ctx.params()?;
         let name = naming::name(ctx, &params);
         let mut plan = match Inputs::of(ctx)? {
-            Inputs::Model(model, adapter) => plan_model(ctx, &params, &model, adapter.as_ref(), &name)?,
+            Inputs::Model(model, adapter) => plan_model(ctx, &params, &model, adapter.as_deref(), &name)?,
             Inputs::Adapter(adapter) => lora::plan(ctx, &adapter)?,
         };
         // The name is in the file, so it belongs to the key.
@@ -61,7 +61,7 @@ impl Stage for ConvertGguf {
         let (port, output) = match Inputs::of(ctx)? {
             Inputs::Model(model, adapter) => {
                 let target = Target::new(ctx, &params, &model, &name)?;
-                let made = model_file::write(ctx, &params, &model, adapter.as_ref(), &target, &name)?;
+                let made = model_file::write(ctx, &params, &model, adapter.as_deref(), &target, &name)?;
                 ("model", describe_model(&made, &model.reading.family)?)
             }
             Inputs::Adapter(adapter) => ("adapter", describe_adapter(&lora::write(ctx, &adapter, &name)?)?),
@@ -72,14 +72,14 @@ impl Stage for ConvertGguf {
 
 /// What the pipeline connected.
 enum Inputs {
-    Model(Box<ModelInput>, Option<AdapterInput>),
+    Model(Box<ModelInput>, Option<Box<AdapterInput>>),
     Adapter(Box<AdapterInput>),
 }
 
 impl Inputs {
     fn of(ctx: &Context) -> Result<Inputs> {
         match (ModelInput::optional(ctx, "model")?, AdapterInput::optional(ctx, "adapter")?) {
-            (Some(model), adapter) => Ok(Inputs::Model(Box::new(model), adapter)),
+            (Some(model), adapter) => Ok(Inputs::Model(Box::new(model), adapter.map(Box::new))),
             (None, Some(adapter)) => Ok(Inputs::Adapter(Box::new(adapter))),
             (None, None) => Err(Error::new("missing_input", "`convert-gguf` has neither a model nor an adapter")
                 .with_help("add `inputs = { model = \"…\" }`, `inputs = { adapter = \"…\" }`, or both")),
