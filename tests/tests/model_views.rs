@@ -2,12 +2,12 @@
 //! there and back, in parts or in an older container.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use checkpoint::Checkpoint;
 use checkpoint::gguf::Gguf;
 use serde_json::Value;
-use tests::checkpoint_edit::{Tensors, in_one_file, write_model};
+use tests::checkpoint_edit::{Tensor, Tensors, in_one_file, write_model};
 use tests::{Dir, tiny_llama};
 
 /// A pipeline of a tiny model and further stages, each a line of `id`, `uses` and the rest of its table.
@@ -43,37 +43,68 @@ fn gguf_bytes(report: &Value, stage: &str) -> Vec<u8> {
     std::fs::read(gguf_path(report, stage)).unwrap()
 }
 
+/// Expects the same tensors to the byte and the same metadata, all but the vocabulary: one that a GGUF brought stays as
+/// it is, while one that went through a tokenizer's files says its defaults too.
+fn same_but_for_the_vocabulary(left: &Path, right: &Path) {
+    let [one, other] = [left, right].map(|path| Gguf::open(path).unwrap());
+    let pairs = |gguf: &Gguf| {
+        let pairs = gguf.metadata().iter().filter(|(key, _)| !key.starts_with("tokenizer."));
+        pairs.map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&one), pairs(&other));
+    assert!(one.tensors().eq(other.tensors()));
+    for tensor in one.tensors() {
+        assert!(one.get(&tensor.name) == other.get(&tensor.name), "`{}`: {left:?} {right:?}", tensor.name);
+    }
+}
+
 const CHATS: &str = r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
 {"messages": [{"role": "user", "content": "two"}, {"role": "assistant", "content": "three"}]}
 {"messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}]}
 "#;
 
-#[test]
-fn merging_while_converting_is_fusing_and_then_converting() {
-    let dir = Dir::new();
-    write_model(&dir, "tiny", &in_one_file(tiny_llama::directory(1)), |_| {});
+/// Converts the base with an adapter at once and by way of `fuse`, and alone.
+fn merged_both_ways(dir: &Dir, base: &str, same: fn(&Path, &Path)) {
     dir.write("chats.jsonl", CHATS);
     let train = "inputs = { model = \"base\" }\nwith = { data = \"chats.jsonl\", rank = 4, steps = 1, batch_size = 1, \
                  learning_rate = 0.05, warmup_ratio = 0.0 }";
     let fuse = "inputs = { model = \"base\", adapter = \"train\" }\nwith = { dtype = \"f32\" }";
-    let quantizers = ["f32", "q8_0", "q4_0"];
-    let [at_once, in_two, alone] = [
+    let ways = [
         ("at-once", "model = \"base\", adapter = \"train\""),
         ("in-two", "model = \"fuse\""),
         ("alone", "model = \"base\""),
-    ]
-    .map(|(way, inputs)| quantizers.map(|q| (format!("{way}-{q}"), converted(inputs, q))));
+    ];
+    let quantizers = ["f32", "q8_0", "q4_0"];
+    let conversions = ways.map(|(way, inputs)| quantizers.map(|q| (format!("{way}-{q}"), converted(inputs, q))));
     let mut stages = vec![("train", "train-candle", train), ("fuse", "fuse", fuse)];
-    let all = at_once.iter().chain(&in_two).chain(&alone);
-    stages.extend(all.map(|(id, rest)| (id.as_str(), "convert-gguf", rest.as_str())));
-    dir.write("p.toml", pipeline("tiny", &stages));
-    let report = run(&dir);
+    stages.extend(conversions.iter().flatten().map(|(id, rest)| (id.as_str(), "convert-gguf", rest.as_str())));
+    dir.write("p.toml", pipeline(base, &stages));
+    let report = run(dir);
     for quantizer in quantizers {
-        let [at_once, in_two, alone] =
-            ["at-once", "in-two", "alone"].map(|way| gguf_bytes(&report, &format!("{way}-{quantizer}")));
-        assert!(at_once == in_two, "{quantizer}: the ways differ");
+        let [at_once, in_two, alone] = ways.map(|(way, _)| gguf_path(&report, &format!("{way}-{quantizer}")));
+        same(&at_once, &in_two);
+        let [at_once, alone] = [at_once, alone].map(|path| std::fs::read(path).unwrap());
         assert!(at_once != alone, "{quantizer}: the adapter changed nothing");
     }
+}
+
+#[test]
+fn merging_while_converting_is_fusing_and_then_converting() {
+    let dir = Dir::new();
+    write_model(&dir, "tiny", &in_one_file(tiny_llama::directory(1)), |_| {});
+    merged_both_ways(&dir, "tiny", |left, right| {
+        assert!(std::fs::read(left).unwrap() == std::fs::read(right).unwrap(), "{left:?} {right:?} differ");
+    });
+}
+
+#[test]
+fn so_it_is_on_a_quantized_base() {
+    let dir = Dir::new();
+    write_model(&dir, "tiny", &in_one_file(tiny_llama::directory(1)), |_| {});
+    let q4_1 = converted("model = \"base\"", "q4_1");
+    dir.write("p.toml", pipeline("tiny", &[("gguf", "convert-gguf", &q4_1)]));
+    dir.write("tiny.gguf", gguf_bytes(&run(&dir), "gguf"));
+    merged_both_ways(&dir, "tiny.gguf", same_but_for_the_vocabulary);
 }
 
 /// Blocks that no encoder writes, with a negative scale, show whether they were copied or encoded anew.
@@ -104,7 +135,7 @@ fn a_tensor_whose_type_stays_is_copied_bit_for_bit() {
 fn there_and_back_gives_every_bit_again() {
     let dir = Dir::new();
     let mut model = in_one_file(tiny_llama::directory(1));
-    model.0.by_name().values_mut().for_each(tests::checkpoint_edit::Tensor::cut_to_bf16);
+    model.0.by_name().values_mut().for_each(Tensor::cut_to_bf16);
     write_model(&dir, "tiny", &model, |config| config["torch_dtype"] = "bfloat16".into());
     let gguf = converted("model = \"base\"", "f32");
     let back = "inputs = { model = \"gguf\" }\nwith = { dtype = \"bf16\" }";
