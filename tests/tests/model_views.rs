@@ -177,3 +177,10 @@ fn parts_and_versions_of_a_gguf_convert_to_the_same_bytes() {
     assert!(whole == older, "version 2 differs");
     assert!(whole == parts, "parts differ");
 }
+
+#[test]
+fn so_it_is_where_a_gguf_has_factors_of_its_own() {
+    let dir = Dir::new();
+    dir.write("tiny.gguf", tiny_llama::gguf(1));
+    merged_both_ways(&dir, "tiny.gguf", same_but_for_the_vocabulary);
+}
