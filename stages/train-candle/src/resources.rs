@@ -8,11 +8,11 @@ use decoder::plan::Length;
 /// The process with its libraries and thread stacks.
 const PROCESS: u64 = 12 << 20;
 /// A tokenizer, a token of its vocabulary: texts, merges, hash maps.
-const TOKENIZER_PER_TOKEN: u64 = 900;
+const TOKENIZER_PER_TOKEN: u64 = 450;
 /// What of the machine's product rate a whole pass reaches: rows are decoded on the way, and not all is products.
 const EFFICIENCY: f64 = 0.6;
 /// How long the product rate is looked at.
-const GLANCE: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Bytes that the process and its tokenizer take.
 pub fn process(vocab_size: u64) -> u64 {

@@ -92,6 +92,7 @@ fn nothing_learned_is_an_error_and_cut_ends_are_said() {
     let cut = load(CHAT, Learn::Assistant, SystemText::Keep, whole - 3).unwrap();
     let codes: Vec<_> = cut.findings().into_iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["data", "learned_tokens_dropped"]);
+    assert!(cut.findings()[1].message.contains("1 lines, the first is 1: longer than `max_length`"));
 }
 
 #[test]

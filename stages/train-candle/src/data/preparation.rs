@@ -82,7 +82,20 @@ impl<'a> Preparation<'a> {
             // Nothing predicts the first token.
             sample.learned[0] = false;
         }
-        Ok((sample, findings))
+        Ok((sample, findings.into_iter().map(|finding| self.in_our_terms(finding)).collect()))
+    }
+
+    /// The tokenizer knows a limit, but not what this stage calls it.
+    fn in_our_terms(&self, finding: Finding) -> Finding {
+        if finding.code != "learned-tokens-dropped" {
+            return finding;
+        }
+        let message = format!(
+            "longer than `max_length` = {}: learned tokens were cut off, the end among them (hint: raise it, or shorten \
+             the records)",
+            self.max_length
+        );
+        Finding { message, ..finding }
     }
 }
 

@@ -93,6 +93,8 @@ fn train(ctx: &Context, params: &Params, model: &ModelInput, start: Start) -> Re
     let network = base.network(ctx.threads())?;
     let mut adapters = start.adapters(&model.reading.architecture, params.seed)?;
     let (samples, held_out) = (&data.samples, &data.held_out);
+    let (count, trained) = (samples.len(), adapters.parameters());
+    stage_api::tracing::info!(samples = count, held_out = held_out.len(), trained, "training");
     let figures = Training { ctx, params, network: &network, samples, held_out }.run(&mut adapters)?;
     let directory = ctx.output(ADAPTER)?;
     std::fs::create_dir_all(&directory)
