@@ -7,6 +7,7 @@
 mod backend;
 mod log;
 mod model;
+mod pace;
 mod session;
 mod vocabulary;
 

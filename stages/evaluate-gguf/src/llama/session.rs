@@ -2,10 +2,11 @@
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use llama_cpp_sys_2 as ffi;
 
+use super::pace::Pace;
 use super::{LlamaError, Model, Token, log};
 
 /// How a session computes.
@@ -15,7 +16,7 @@ pub struct SessionOptions {
     pub context: usize,
     /// Most tokens of one [`Session::feed`]; logits of so many rows are held.
     pub batch: usize,
-    /// Threads that may be busy; results do not depend on them.
+    /// Threads that may be busy; results do not depend on them, and a busy machine gets fewer.
     pub threads: usize,
 }
 
@@ -28,28 +29,6 @@ pub enum Outputs {
     Last,
 }
 
-/// Tokens through the network and the time it took.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Throughput {
-    /// Tokens decoded.
-    pub tokens: u64,
-    /// Time inside llama.cpp.
-    pub time: Duration,
-}
-
-impl Throughput {
-    /// Tokens a second; `None` where nothing was measured.
-    pub fn tokens_per_second(&self) -> Option<f64> {
-        let seconds = self.time.as_secs_f64();
-        (self.tokens > 0 && seconds > 0.0).then(|| self.tokens as f64 / seconds)
-    }
-
-    fn add(&mut self, tokens: usize, time: Duration) {
-        self.tokens += tokens as u64;
-        self.time += time;
-    }
-}
-
 /// One text at a time through a model.
 pub struct Session<'m> {
     context: NonNull<ffi::llama_context>,
@@ -60,9 +39,9 @@ pub struct Session<'m> {
     /// Tokens of the last batch that have logits.
     outputs: usize,
     /// Batches of more than one token.
-    pub prompt: Throughput,
+    pub prompt: Pace,
     /// Batches of one token.
-    pub generation: Throughput,
+    pub generation: Pace,
     model: PhantomData<&'m Model>,
 }
 
@@ -82,8 +61,8 @@ impl<'m> Session<'m> {
             vocab_size: model.vocab_size(),
             position: 0,
             outputs: 0,
-            prompt: Throughput::default(),
-            generation: Throughput::default(),
+            prompt: Pace::new(options.threads),
+            generation: Pace::new(options.threads),
             model: PhantomData,
         };
         if let Some(adapter) = model.adapter() {
@@ -140,7 +119,11 @@ impl<'m> Session<'m> {
             seq_id: std::ptr::null_mut(),
             logits: wanted.as_mut_ptr(),
         };
-        let start = Instant::now();
+        let pace = if ids.len() == 1 { &mut self.generation } else { &mut self.prompt };
+        let (threads, start) = (pace.threads(), Instant::now());
+        let count = i32::try_from(threads).unwrap_or(i32::MAX);
+        // SAFETY: the context is valid.
+        unsafe { ffi::llama_set_n_threads(self.context.as_ptr(), count, count) }
         // SAFETY: the arrays hold `n_tokens` items and outlive the call; null positions and sequences mean "go on".
         let code = unsafe { ffi::llama_decode(self.context.as_ptr(), batch) };
         if code != 0 {
@@ -148,8 +131,7 @@ impl<'m> Session<'m> {
         }
         // SAFETY: the context is valid; decoding may go on in the background until this returns.
         unsafe { ffi::llama_synchronize(self.context.as_ptr()) }
-        let throughput = if ids.len() == 1 { &mut self.generation } else { &mut self.prompt };
-        throughput.add(ids.len(), start.elapsed());
+        pace.record(threads, ids.len(), start.elapsed());
         self.position += ids.len();
         self.outputs = if outputs == Outputs::All { ids.len() } else { 1 };
         self.check_logits()
