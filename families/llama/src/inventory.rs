@@ -84,14 +84,15 @@ impl Place {
     }
 
     /// From GGUF's row order to the published one.
-    fn from_gguf(&self, expr: Expr, columns: Option<u64>) -> Expr {
+    fn published_rows(&self, expr: Expr, columns: Option<u64>) -> Expr {
         match self.rotary {
             Some((heads, head_dim)) => halves_from_interleaved(expr, heads, head_dim, columns),
             None => expr,
         }
     }
 
-    fn to_gguf(&self, expr: Expr, columns: Option<u64>) -> Expr {
+    /// From the published row order to GGUF's.
+    fn gguf_rows(&self, expr: Expr, columns: Option<u64>) -> Expr {
         match self.rotary {
             Some((heads, head_dim)) => interleave_halves(expr, heads, head_dim, columns),
             None => expr,
@@ -125,13 +126,13 @@ impl List {
         let columns = shape.get(1).copied();
         let mut forms = vec![
             Form { dialect: Dialect::Published, expr: Expr::tensor(&name) },
-            Form { dialect: Dialect::Gguf, expr: place.from_gguf(Expr::tensor(&gguf), columns) },
+            Form { dialect: Dialect::Gguf, expr: place.published_rows(Expr::tensor(&gguf), columns) },
         ];
         if let Some(fused) = &place.fused {
             let rows = Expr::tensor(format!("{}.{part}", fused.name)).slice(0, fused.first, fused.rows);
-            forms.push(Form { dialect: Dialect::Gguf, expr: place.from_gguf(rows, columns) });
+            forms.push(Form { dialect: Dialect::Gguf, expr: place.published_rows(rows, columns) });
         }
-        let expr = place.to_gguf(Expr::tensor(&name), columns);
+        let expr = place.gguf_rows(Expr::tensor(&name), columns);
         let (layer, shape) = (place.layer, shape.to_vec());
         self.gguf.push(GgufTensor { name: gguf, shape: shape.clone(), role, layer, expr });
         self.tensors.push(TensorSpec { name, shape, role, layer, presence: Presence::Required, adapter, forms });
