@@ -6,6 +6,7 @@
 mod check;
 mod error;
 mod input;
+mod memory;
 mod port;
 mod stream;
 mod vocabulary;
@@ -13,6 +14,7 @@ mod vocabulary;
 pub use check::{check_adapter, check_model};
 pub use error::stage_error;
 pub use input::{AdapterInput, ModelInput, model_path};
+pub use memory::{PROCESS_MEMORY, tokenizer_memory, vocabulary_memory};
 pub use port::{describe_adapter, describe_model};
 pub use stream::{Encode, stream_encoded, stream_memory, stream_raw};
 pub use vocabulary::{describe_tokenizer, gguf_tokenizer, key_values, tokenizer_of, vocabulary_of};

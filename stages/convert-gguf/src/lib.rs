@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use stage_api::{Context, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{
-    AdapterInput, ModelInput, check_adapter, check_model, describe_adapter, describe_model, stream_memory,
+    AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, check_model, describe_adapter, describe_model,
+    stream_memory, tokenizer_memory, vocabulary_memory,
 };
 
 use params::Params;
@@ -102,11 +103,13 @@ fn plan_model(
     let target = Target::new(ctx, params, model, name)?;
     findings.extend(target.findings());
     let tensors = &target.description.tensors;
-    let columns = tensors.iter().filter_map(|t| t.shape.last()).copied().max().unwrap_or(1);
+    let streams = tensors.iter().filter_map(|t| Some(stream_memory(ctx.threads(), *t.shape.last()?, t.stored_type)));
+    let vocab_size = model.reading.architecture.vocab_size;
+    let vocabulary = tokenizer_memory(vocab_size) + vocabulary_memory(vocab_size);
     let bytes = target.description.tensor_bytes();
     let adapter_bytes: u64 = adapter.map_or(0, |a| lora::weights_bytes(&a.description));
     let estimate = Estimate {
-        memory: Some(stream_memory(ctx.threads(), columns, model::StoredType::F32) + adapter_bytes),
+        memory: Some(PROCESS_MEMORY + vocabulary + streams.max().unwrap_or(0) + adapter_bytes),
         mapped: Some(model.description.tensor_bytes()),
         disk: Some(bytes + HEADER_BYTES),
         seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 5e8),

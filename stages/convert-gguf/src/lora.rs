@@ -15,7 +15,7 @@ use model::inventory::{GgufTensor, Inventory};
 use model::row_map::Leaf;
 use model::{AdapterDescription, RowMap, StoredType};
 use stage_api::{Context, Error, Estimate, Plan, Result};
-use stage_model::{AdapterInput, ModelInput, check_adapter, describe_adapter, stage_error};
+use stage_model::{AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, describe_adapter, stage_error};
 
 use crate::naming::file_stem;
 
@@ -28,8 +28,9 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
     let findings = check_adapter(&base, &adapter.description);
     let bytes = weights_bytes(&adapter.description);
-    // Both the factors read and one moved tensor are held.
-    let estimate = Estimate { memory: Some(2 * bytes), disk: Some(bytes + (1 << 20)), ..Estimate::default() };
+    // The factors are held whole; what is moved of them is one tensor's.
+    let estimate =
+        Estimate { memory: Some(PROCESS_MEMORY + bytes), disk: Some(bytes + (1 << 20)), ..Estimate::default() };
     let output = describe_adapter(&described(&adapter.description))?;
     Ok(Plan { outputs: BTreeMap::from([("adapter".into(), output)]), estimate, findings, ..Plan::default() })
 }

@@ -9,10 +9,14 @@ mod write;
 use std::collections::BTreeMap;
 
 use model::StoredType;
+use model::description::{Container, StoredTensor};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use stage_api::{Certainty, Context, Estimate, Outcome, Plan, Port, Result, Signature, Stage, kind};
-use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, describe_model, stream_memory};
+use stage_model::{
+    AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, check_model, describe_model, stream_memory,
+    tokenizer_memory,
+};
 
 use target::Target;
 
@@ -90,8 +94,15 @@ impl Stage for Fuse {
             .flat_map(|a| a.description.modules.values())
             .map(|m| 4 * m.rank * (m.in_features + m.out_features))
             .sum();
+        // A directory's tokenizer is copied, a GGUF's is rebuilt; tensors that stay as they are pass through unheld.
+        let gguf = model.description.container == Container::Gguf;
+        let vocabulary = if gguf { tokenizer_memory(model.reading.architecture.vocab_size) } else { 0 };
+        let stays =
+            |t: &StoredTensor| model.description.tensor(&t.name).is_some_and(|s| s.stored_type == t.stored_type);
+        let copied = !gguf && adapter.is_none() && target.description.tensors.iter().all(stays);
+        let stream = if copied { 0 } else { stream_memory(ctx.threads(), columns, StoredType::F32) };
         let estimate = Estimate {
-            memory: Some(stream_memory(ctx.threads(), columns, StoredType::F32) + adapter_bytes),
+            memory: Some(PROCESS_MEMORY + vocabulary + stream + adapter_bytes),
             mapped: Some(model.description.tensor_bytes()),
             disk: Some(bytes + SIDE_FILES),
             seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 1e9),
