@@ -129,3 +129,15 @@ host_test!(plugins_are_listed_with_what_they_have, |dir: Dir, host: HostCommand|
     let text = dir.host().args(["plugins", "list", "--plugins", "broken"]).exits(0).stdout;
     assert!(text.contains("stage toy-write: writes a text"), "{text}");
 });
+
+host_test!(a_pipeline_that_does_not_fit_the_disk_is_refused, |dir: Dir, host: HostCommand| {
+    // Small in memory by what is said on the command line, huge on disk.
+    dir.write("p.toml", TWO);
+    let times = "vars.times=100000000000000000";
+    let refused = host.args(["run", "p.toml", "--json", "--memory", "4000000TiB", "--set", times]).exits(4);
+    let findings = &refused.json()["error"]["findings"];
+    assert_eq!(findings[0]["finding"]["code"], "over_disk", "{findings:#}");
+    refused.complains("the disk has");
+    let stored = dir.host().args(["cache", "list", "--json"]).exits(0).json();
+    assert_eq!(stored["artifacts"].as_array().unwrap().len(), 0, "a stage ran: {stored:#}");
+});

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use stage_api::Finding;
 
 use crate::artifact::StoreError;
 use crate::exit_code;
@@ -28,10 +29,10 @@ pub enum CliError {
     #[error("{0}")]
     Pipeline(Problems),
     /// The plan has errors; they were printed as findings.
-    #[error("the plan has {errors} error{}; nothing was run", if *errors == 1 { "" } else { "s" })]
+    #[error("the plan has {} error{}; nothing was run", errors.len(), if errors.len() == 1 { "" } else { "s" })]
     Refused {
-        /// How many.
-        errors: usize,
+        /// Which, each with the stage that it concerns.
+        errors: Vec<(Option<String>, Finding)>,
     },
     /// Planning stopped.
     #[error(transparent)]
@@ -94,10 +95,16 @@ impl CliError {
 
     /// The same for scripts.
     pub fn to_json(&self) -> Value {
-        let problems = if let Self::Pipeline(problems) = self { problems.to_json() } else { Value::Null };
         let mut error = json!({ "code": self.code(), "message": self.to_string(), "help": self.help() });
-        if !problems.is_null() {
-            error["problems"] = problems;
+        match self {
+            Self::Pipeline(problems) => error["problems"] = problems.to_json(),
+            Self::Refused { errors } => {
+                error["findings"] = errors.iter().map(|(stage, f)| json!({ "stage": stage, "finding": f })).collect();
+            }
+            Self::Run(RunError::Refused { stage, findings }) => {
+                error["findings"] = findings.iter().map(|f| json!({ "stage": stage, "finding": f })).collect();
+            }
+            _ => {}
         }
         error
     }

@@ -46,8 +46,9 @@ pub fn show_findings(plan: &PipelinePlan, screen: &mut Screen) {
 /// Fails where a plan forbids a run.
 pub fn refuse(plan: &PipelinePlan) -> Result<(), CliError> {
     let is_error = |f: &stage_api::Finding| f.severity == stage_api::Severity::Error;
-    match plan.findings().filter(|(_, f)| is_error(f)).count() {
-        0 => Ok(()),
-        errors => Err(CliError::Refused { errors }),
+    let errors: Vec<_> = plan.findings().filter(|(_, f)| is_error(f)).collect();
+    if errors.is_empty() {
+        return Ok(());
     }
+    Err(CliError::Refused { errors: errors.into_iter().map(|(s, f)| (s.map(str::to_owned), f.clone())).collect() })
 }

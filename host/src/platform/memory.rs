@@ -1,5 +1,7 @@
 //! Memory of this process and of the machine.
 
+use super::cgroup;
+
 /// Memory of a process, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryUsage {
@@ -14,9 +16,11 @@ pub fn own_memory() -> Option<MemoryUsage> {
     parse_status(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Memory that programs can still take without swapping, bytes; `None` where the system does not tell.
+/// Memory that programs can still take without swapping and within the limits of their containers, bytes; `None`
+/// where the system does not tell.
 pub fn available_memory() -> Option<u64> {
-    field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| field(&text, "MemAvailable:"));
+    machine.into_iter().chain(cgroup::available_memory()).min()
 }
 
 fn parse_status(status: &str) -> Option<MemoryUsage> {

@@ -4,6 +4,7 @@
 #[cfg(not(unix))]
 compile_error!("workers need process groups and signals; see `host/src/platform/`");
 
+mod cgroup;
 mod cpu;
 mod files;
 mod memory;
