@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use model::StoredType;
+use model::description::GgufHeader;
 use model::inventory::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -46,6 +47,8 @@ pub struct RecipeRequest {
     pub preset: String,
     /// Further parameters by the quantizer's own schema; null where none were given.
     pub params: Value,
+    /// The GGUF's own keys: a recipe may depend on the architecture, on its layers, heads or experts.
+    pub header: GgufHeader,
     /// The GGUF's tensors in order.
     pub tensors: Vec<TensorFacts>,
 }
@@ -229,12 +232,12 @@ impl ChosenQuantizer {
         &self.choice.preset
     }
 
-    /// A type for every tensor.
-    pub fn plan(&self, tensors: Vec<TensorFacts>) -> Result<Recipe> {
+    /// A type for every tensor of a GGUF with that header.
+    pub fn plan(&self, header: &GgufHeader, tensors: Vec<TensorFacts>) -> Result<Recipe> {
         let (preset, params) = (self.choice.preset.clone(), self.choice.params.clone());
         let names: Vec<String> = tensors.iter().map(|t| t.name.clone()).collect();
         let from = format!("quantizer `{}`", self.handle.id());
-        let request = wire::seal(&RecipeRequest { preset, params, tensors })?;
+        let request = wire::seal(&RecipeRequest { preset, params, header: header.clone(), tensors })?;
         let recipe: Recipe = wire::open(self.handle.call("plan", request)?, "recipe", &from)?;
         if recipe.tensors.iter().map(|t| &t.name).ne(names.iter()) {
             return Err(Error::new("bad_recipe", format!("the recipe of {from} does not list the tensors asked for")));

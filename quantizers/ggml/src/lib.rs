@@ -72,12 +72,18 @@ model_api::plugin![quantizer(Ggml)];
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use model::description::{GgufHeader, VocabularyKeys};
     use serde_json::json;
 
     use super::*;
 
     fn plan(preset: &str, params: Value) -> Result<Recipe, QuantizerError> {
-        Ggml.plan(&RecipeRequest { preset: preset.into(), params, tensors: Vec::new() })
+        let header = GgufHeader {
+            architecture: "llama".into(),
+            metadata: Vec::new(),
+            vocabulary: VocabularyKeys::Llama,
+        };
+        Ggml.plan(&RecipeRequest { preset: preset.into(), params, header, tensors: Vec::new() })
     }
 
     #[test]

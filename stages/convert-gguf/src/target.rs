@@ -36,7 +36,7 @@ impl Target {
             tied_head: tied_head && t.role == Role::Embedding,
         };
         let quantizer = quantizer::choose(ctx, params.quantizer()?)?;
-        let recipe = quantizer.plan(sources.iter().map(facts).collect())?;
+        let recipe = quantizer.plan(&reading.gguf, sources.iter().map(facts).collect())?;
         let metadata = header::metadata(model, name, recipe.file_type);
         let stored = |(t, r): (&GgufTensor, &TensorRecipe)| StoredTensor {
             name: t.name.clone(),
