@@ -12,7 +12,7 @@ use crate::{Batch, DecoderError, Fast, Network, Result, Sample};
 
 const DROPOUT: Option<Dropout> = Some(Dropout { probability: 0.1, seed: 3, step: 4 });
 
-fn logits(network: &Network<Fast>, adapters: &crate::Adapters, batch: &Batch) -> Vec<f32> {
+pub(super) fn logits(network: &Network<Fast>, adapters: &crate::Adapters, batch: &Batch) -> Vec<f32> {
     let mut all = Vec::new();
     let mut sink = |first: usize, rows: &[f32]| {
         assert_eq!(first * 128, all.len());

@@ -8,6 +8,7 @@ mod invariance;
 mod llama_files;
 mod memory;
 mod real_models;
+mod stored_types;
 mod synthetic;
 
 use model::{Architecture, StoredType};
