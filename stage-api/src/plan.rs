@@ -28,7 +28,8 @@ pub struct Description {
     /// Bytes on disk; for a reference artifact the bytes it points at.
     #[serde(default)]
     pub bytes: Option<u64>,
-    /// Short string facts that port constraints compare, e.g. `container = "gguf"`.
+    /// Short string facts that port constraints compare, e.g. `container = "gguf"`. They are part of the key of every
+    /// stage that takes the artifact: what its bytes alone do not tell, and changes results, is a fact.
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
     /// What the kind's crates know about it (`model` puts its model description here). The host never looks inside.

@@ -8,10 +8,15 @@ use stage_api::{Description, Error, Result, kind};
 /// A port's description of a model; `family` is who reads it.
 pub fn describe_model(model: &ModelDescription, family: &str) -> Result<Description> {
     let name = model.claim().map_or("", |(_, name)| name);
-    Ok(Description::exact(kind::MODEL, body(model)?)
+    let described = Description::exact(kind::MODEL, body(model)?)
         .with_fact("container", model.container.name())
         .with_fact("family", family)
-        .with_fact("architecture", name))
+        .with_fact("architecture", name);
+    // A fact is part of the keys of whoever takes the model; the bytes alone do not tell that it cuts texts otherwise.
+    Ok(match model.provenance.get("pre") {
+        Some(pre) => described.with_fact("pre", pre),
+        None => described,
+    })
 }
 
 /// A port's description of an adapter.

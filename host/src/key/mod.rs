@@ -1,7 +1,7 @@
 //! What decides a stage's result, as text and as the hash of that text.
 //!
-//! In: the stage's id and revision, parameters that can change results (paths by content), contents of inputs, pins,
-//! extensions, numeric mode. Out: the stage's name in the TOML, threads, memory, device, where anything lies.
+//! In: the stage's id and revision, parameters that can change results (paths by content), contents of inputs and the
+//! facts of their descriptions, pins, extensions, numeric mode. Out: the stage's name in the TOML, threads, memory, device, where anything lies.
 
 mod canonical;
 
@@ -16,7 +16,10 @@ use crate::pipeline::schema;
 use crate::worker::ExtensionUse;
 
 /// The version of this form; part of every key.
-const KEY_SCHEMA: u32 = 1;
+///
+/// 2: inputs with their facts. A file whose pre-tokenizer was named has the content of one whose was not, and another
+/// meaning.
+const KEY_SCHEMA: u32 = 2;
 
 /// Everything that decides a stage's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,14 +32,23 @@ pub struct KeyParts {
     pub revision: String,
     /// Resolved parameters without those that only concern execution; a path is `{"content": digest}`.
     pub params: Value,
-    /// Content digest of each connected input.
-    pub inputs: BTreeMap<String, String>,
+    /// What each connected input is.
+    pub inputs: BTreeMap<String, InputParts>,
     /// What `plan` looked up outside.
     pub pins: BTreeMap<String, String>,
     /// `kind/id` of each extension that `plan` used, to its plugin's digest.
     pub extensions: BTreeMap<String, String>,
     /// Compute and storage dtype.
     pub numeric_mode: Option<String>,
+}
+
+/// What an input is: its bytes, and how its stage says they are to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputParts {
+    /// Content digest.
+    pub content: String,
+    /// Of its description.
+    pub facts: BTreeMap<String, String>,
 }
 
 /// The hash of [`KeyParts`], lowercase hexadecimal.
@@ -65,8 +77,8 @@ pub struct KeyInput<'a> {
     pub params: &'a Value,
     /// Content digests of the paths among the parameters, by JSON pointer.
     pub paths: &'a BTreeMap<String, String>,
-    /// Content digest of each connected input.
-    pub inputs: BTreeMap<String, String>,
+    /// What each connected input is.
+    pub inputs: BTreeMap<String, InputParts>,
     /// What the stage planned.
     pub plan: &'a Plan,
     /// What it used for that.
@@ -114,18 +126,16 @@ impl KeyParts {
         if self.params != earlier.params {
             return Some(changed_name("parameter", &earlier.params, &self.params));
         }
-        let maps = [
-            ("input", &self.inputs, &earlier.inputs),
-            ("pin", &self.pins, &earlier.pins),
-            ("extension", &self.extensions, &earlier.extensions),
-        ];
-        for (what, new, old) in maps {
-            if let Some(name) = new.keys().chain(old.keys()).find(|k| new.get(*k) != old.get(*k)) {
-                return Some(format!("{what} `{name}` changed"));
-            }
-        }
-        (self.numeric_mode != earlier.numeric_mode).then(|| "the numeric mode changed".into())
+        changed_entry("input", &earlier.inputs, &self.inputs)
+            .or_else(|| changed_entry("pin", &earlier.pins, &self.pins))
+            .or_else(|| changed_entry("extension", &earlier.extensions, &self.extensions))
+            .or_else(|| (self.numeric_mode != earlier.numeric_mode).then(|| "the numeric mode changed".into()))
     }
+}
+
+fn changed_entry<T: PartialEq>(what: &str, old: &BTreeMap<String, T>, new: &BTreeMap<String, T>) -> Option<String> {
+    let name = new.keys().chain(old.keys()).find(|k| new.get(*k) != old.get(*k))?;
+    Some(format!("{what} `{name}` changed"))
 }
 
 fn changed_name(what: &str, old: &Value, new: &Value) -> String {

@@ -12,6 +12,10 @@ fn signature() -> Signature {
     Signature { id, summary, revision: Some(3), inputs: Vec::new(), outputs: Vec::new(), params }
 }
 
+fn input(content: &str) -> InputParts {
+    InputParts { content: content.into(), facts: BTreeMap::from([("container".into(), "gguf".into())]) }
+}
+
 fn parts(signature: &Signature, params: Value) -> KeyParts {
     let plan = Plan {
         pins: BTreeMap::from([("commit".into(), "abc".into())]),
@@ -30,7 +34,7 @@ fn parts(signature: &Signature, params: Value) -> KeyParts {
         plugin_digest: "dd",
         params: &params,
         paths: &BTreeMap::from([("/data".to_owned(), "d1".to_owned())]),
-        inputs: BTreeMap::from([("model".into(), "m1".into())]),
+        inputs: BTreeMap::from([("model".into(), input("m1"))]),
         plan: &plan,
         extensions: &[use_of("quantizer", "q8_0"), use_of("family", "llama")],
     })
@@ -44,12 +48,12 @@ fn the_canonical_form_is_pinned() {
     assert_eq!(
         parts.canonical(),
         concat!(
-            r#"{"extensions":{"family/llama":"77","quantizer/q8_0":"77"},"inputs":{"model":"m1"},"numeric_mode":"f32/bf16","#,
-            r#""params":{"data":{"content":"d1"},"dtype":"f32","log":{},"rank":16,"rate":0.0001},"pins":{"commit":"abc"},"#,
-            r#""revision":"3","schema":1,"stage":"train"}"#
+            r#"{"extensions":{"family/llama":"77","quantizer/q8_0":"77"},"inputs":{"model":{"content":"m1","#,
+            r#""facts":{"container":"gguf"}}},"numeric_mode":"f32/bf16","params":{"data":{"content":"d1"},"dtype":"f32","log":{},"rank":16,"rate":0.0001},"pins":{"commit":"abc"},"#,
+            r#""revision":"3","schema":2,"stage":"train"}"#
         )
     );
-    assert_eq!(parts.key().short(), "52ce5c89a981");
+    assert_eq!(parts.key().short(), "7b6a2f43845c");
 }
 
 #[test]
@@ -75,7 +79,9 @@ fn differences_are_named() {
     };
     assert_eq!(difference(|_| ()), None);
     assert_eq!(difference(|k| k.params["rank"] = 9.into()).unwrap(), "parameter `rank` changed");
-    assert_eq!(difference(|k| drop(k.inputs.insert("model".into(), "m2".into()))).unwrap(), "input `model` changed");
+    assert_eq!(difference(|k| drop(k.inputs.insert("model".into(), input("m2")))).unwrap(), "input `model` changed");
+    let named = difference(|k| drop(k.inputs.get_mut("model").unwrap().facts.insert("pre".into(), "smollm".into())));
+    assert_eq!(named.unwrap(), "input `model` changed");
     assert_eq!(difference(|k| k.pins.clear()).unwrap(), "pin `commit` changed");
     assert_eq!(difference(|k| k.revision = "4".into()).unwrap(), "the stage itself changed");
 }

@@ -7,6 +7,7 @@ use stage_api::{Description, Input};
 
 use super::known_of;
 use super::stage_plan::{StagePlan, State};
+use crate::key::InputParts;
 use crate::pipeline::{OutputRef, ResolvedStage};
 use crate::worker::JobResult;
 
@@ -67,10 +68,13 @@ impl KnownOutputs {
         stage.inputs.values().find(|from| !self.0.contains_key(from)).cloned()
     }
 
-    /// Digests of a stage's inputs; `Err` is a stage whose output is not made yet.
-    pub fn contents(&self, stage: &ResolvedStage) -> Result<BTreeMap<String, String>, String> {
-        let content = |(port, from): (&String, &OutputRef)| match self.0.get(from).and_then(|k| k.content.clone()) {
-            Some(content) => Ok((port.clone(), content)),
+    /// What a stage's inputs are, for its key; `Err` is a stage whose output is not made yet.
+    pub fn contents(&self, stage: &ResolvedStage) -> Result<BTreeMap<String, InputParts>, String> {
+        let parts = |known: &Known| {
+            Some(InputParts { content: known.content.clone()?, facts: known.description.facts.clone() })
+        };
+        let content = |(port, from): (&String, &OutputRef)| match self.0.get(from).and_then(parts) {
+            Some(parts) => Ok((port.clone(), parts)),
             None => Err(from.stage.clone()),
         };
         stage.inputs.iter().map(content).collect()

@@ -71,7 +71,11 @@ fn write_tensor(
     stream_encoded(&reader, recipe.stored_type, ctx.threads(), &encode, &mut put)
 }
 
-/// The header's pairs, then the vocabulary: a GGUF's own as it is, a tokenizer's as llama.cpp's converter writes it.
+/// Names the pre-tokenizer.
+const PRE: &str = "tokenizer.ggml.pre";
+
+/// The header's pairs, then the vocabulary: a GGUF's own as it is, a tokenizer's as llama.cpp's converter writes it. A
+/// pre-tokenizer that was named for a GGUF goes into the file that is made, so that llama.cpp cuts texts as we did.
 fn metadata(params: &Params, model: &ModelInput, target: &Target, checkpoint: &Checkpoint) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for (key, value) in &target.metadata {
@@ -80,7 +84,9 @@ fn metadata(params: &Params, model: &ModelInput, target: &Target, checkpoint: &C
     let vocabulary: Vec<(String, Value)> = match checkpoint.gguf() {
         Some(gguf) => {
             let own = gguf.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
-            own.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+            let named = params.pre.as_ref().or(model.description.provenance.get("pre"));
+            let named = named.map(|pre| (PRE.to_owned(), Value::String(pre.as_str().into())));
+            own.map(|(key, value)| (key.to_owned(), value.clone())).chain(named).collect()
         }
         None => {
             let (tokenizer, _) = tokenizer_of(checkpoint, None)?;

@@ -18,7 +18,8 @@ pub struct Params {
     quantizer: Value,
     /// `general.name`, and the file's name; the pipeline's where left out.
     pub name: Option<String>,
-    /// llama.cpp's name of the pre-tokenizer, for a tokenizer whose structure is not recognised.
+    /// llama.cpp's name of the pre-tokenizer, for a tokenizer whose structure is not recognised, or a GGUF that names
+    /// none or a wrong one.
     pub pre: Option<String>,
 }
 
