@@ -26,6 +26,7 @@ const KNOWN: &[&str] = &[
     "rope.dimension_count",
     "rope.freq_base",
     "rope.scale_linear",
+    "rope.scaling.attn_factor",
     "rope.scaling.factor",
     "rope.scaling.finetuned",
     "rope.scaling.original_context_length",
@@ -128,7 +129,8 @@ fn rope(model: &ModelDescription, keys: &Keys<'_>, head_dim: u64) -> Result<Rope
         factors = if factors.is_empty() { vec![linear; half] } else { factors.iter().map(|f| f * linear).collect() };
     }
     let theta = keys.float("rope.freq_base")?.unwrap_or(10_000.0);
-    Ok(Rope { theta, factors, attention_factor: 1.0 })
+    let attention_factor = keys.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    Ok(Rope { theta, factors, attention_factor })
 }
 
 fn bad(key: &str, got: impl std::fmt::Display, expected: &str) -> FamilyError {
@@ -171,5 +173,54 @@ impl Keys<'_> {
 
     fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use model::StoredType;
+    use model::description::{Container, StoredTensor};
+
+    use super::*;
+
+    fn model(more: &[(&str, MetaValue)]) -> ModelDescription {
+        let sizes =
+            ["embedding_length", "feed_forward_length", "block_count", "context_length", "attention.head_count"];
+        let mut metadata = sizes.map(|key| (format!("llama.{key}"), MetaValue::U32(8))).to_vec();
+        metadata.push(("llama.attention.layer_norm_rms_epsilon".into(), MetaValue::F32(1e-5)));
+        metadata.push(("llama.attention.key_length".into(), MetaValue::U32(4)));
+        metadata.extend(more.iter().map(|(key, value)| (format!("llama.{key}"), value.clone())));
+        let embedding =
+            StoredTensor { name: "token_embd.weight".into(), stored_type: StoredType::F32, shape: vec![16, 8] };
+        ModelDescription {
+            container: Container::Gguf,
+            config: None,
+            metadata: metadata.into_iter().collect(),
+            tensors: vec![embedding],
+            small: Default::default(),
+            tokenizer: None,
+            provenance: Default::default(),
+        }
+    }
+
+    #[test]
+    fn the_attention_factor_is_computed_with_and_written_again() {
+        let factor = ("rope.scaling.attn_factor", MetaValue::F32(1.25));
+        let seen = read(&model(std::slice::from_ref(&factor))).unwrap();
+        assert_eq!(seen.shape.rope.attention_factor, 1.25);
+        assert_eq!(seen.notes, [""; 0]);
+        assert_eq!(seen.config["rope_scaling"]["attention_factor"], 1.25);
+        let written = headers::gguf(&seen.shape).metadata;
+        assert!(written.contains(&(format!("llama.{}", factor.0), factor.1)), "{written:?}");
+        let plain = headers::gguf(&read(&model(&[])).unwrap().shape).metadata;
+        assert!(plain.iter().all(|(key, _)| !key.contains("attn_factor")), "{plain:?}");
+    }
+
+    #[test]
+    fn what_the_graph_does_not_read_is_said() {
+        let seen = read(&model(&[("invented", MetaValue::Bool(true))])).unwrap();
+        assert!(seen.notes.iter().any(|note| note.starts_with("`llama.invented` is not read")), "{:?}", seen.notes);
     }
 }

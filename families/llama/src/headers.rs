@@ -1,20 +1,22 @@
 //! The headers of both containers that say a shape.
 
 use model::ModelDescription;
-use model::description::{GgufHeader, LostFact, MetaValue, VocabularyKeys};
+use model::description::{GgufHeader, MetaValue, VocabularyKeys};
 use serde_json::{Map, Value, json};
 
 use crate::rope_scaling;
 use crate::shape::Shape;
 
-/// The keys that llama.cpp's converter writes for a Llama.
+/// The keys that llama.cpp's converter writes for a Llama, and the attention factor, which it never meets.
 pub fn gguf(shape: &Shape) -> GgufHeader {
     let u32 = |key: &str, value: u64| (format!("llama.{key}"), MetaValue::U32(value as u32));
     let f32 = |key: &str, value: f32| (format!("llama.{key}"), MetaValue::F32(value));
+    let attention_factor = shape.rope.attention_factor;
+    let scaled = (attention_factor != 1.0).then(|| f32("rope.scaling.attn_factor", attention_factor));
     GgufHeader {
         architecture: "llama".into(),
         vocabulary: VocabularyKeys::Llama,
-        metadata: vec![
+        metadata: [
             u32("block_count", shape.num_hidden_layers),
             u32("context_length", shape.max_position_embeddings),
             u32("embedding_length", shape.hidden_size),
@@ -27,19 +29,11 @@ pub fn gguf(shape: &Shape) -> GgufHeader {
             u32("attention.value_length", shape.head_dim),
             u32("vocab_size", shape.vocab_size),
             u32("rope.dimension_count", shape.head_dim),
-        ],
+        ]
+        .into_iter()
+        .chain(scaled)
+        .collect(),
     }
-}
-
-/// What a GGUF of the architecture `llama` has no key for.
-pub fn lost(shape: &Shape) -> Vec<LostFact> {
-    let attention_factor = (shape.rope.attention_factor != 1.0).then(|| LostFact {
-        fact: "rope_scaling.attention_factor".into(),
-        value: json!(shape.rope.attention_factor),
-        assumed: json!(1.0),
-        bound: None,
-    });
-    attention_factor.into_iter().collect()
 }
 
 /// The published configuration of a GGUF's shape, keys in alphabetical order as transformers saves them.
@@ -64,7 +58,7 @@ pub fn published_config(shape: &Shape, model: &ModelDescription) -> Value {
         "num_key_value_heads": shape.num_key_value_heads,
         "pad_token_id": token("pad"),
         "rms_norm_eps": shortest(shape.rms_norm_eps),
-        "rope_scaling": rope_scaling::write(f64::from(shape.rope.theta), shape.head_dim, &shape.rope.factors),
+        "rope_scaling": rope_scaling::write(&shape.rope, shape.head_dim),
         "rope_theta": shortest(shape.rope.theta),
         "tie_word_embeddings": shape.tied,
         "use_cache": true,

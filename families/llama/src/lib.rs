@@ -43,7 +43,7 @@ impl Family for Llama {
             config: seen.config,
             gguf: headers::gguf(&seen.shape),
             assumed: seen.assumed,
-            lost_in_gguf: headers::lost(&seen.shape),
+            lost_in_gguf: Vec::new(),
             notes: seen.notes,
         })
     }

@@ -4,6 +4,7 @@
 //! λ < L/high stay, those with λ > L/low are divided by `factor`, and between them
 //! `1/fᵢ = (1 - s)/factor + s` with `s = (L/λᵢ - low)/(high - low)`.
 
+use model::architecture::Rope;
 use model_api::FamilyError;
 use model_api::config::Config;
 use serde_json::{Value, json};
@@ -135,16 +136,18 @@ fn same_factors(scaling: &Config<'_>, half: usize) -> Result<Vec<f32>, FamilyErr
     })
 }
 
-/// `rope_scaling` of a published configuration that means `factors`.
-pub fn write(theta: f64, head_dim: u64, factors: &[f32]) -> Value {
-    let Some(first) = factors.first() else { return Value::Null };
-    if factors.iter().all(|f| *f == 1.0) {
-        return Value::Null;
+/// `rope_scaling` of a published configuration that means `rope`.
+pub fn write(rope: &Rope, head_dim: u64) -> Value {
+    let ones = vec![1.0; (head_dim / 2) as usize];
+    let factors = if rope.factors.is_empty() { &ones } else { &rope.factors };
+    let same = factors.iter().all(|f| *f == factors[0]);
+    if rope.attention_factor != 1.0 {
+        return longrope(factors, rope.attention_factor);
     }
-    if factors.iter().all(|f| f == first) {
-        return json!({ "factor": first, "rope_type": "linear" });
+    if same {
+        return if factors[0] == 1.0 { Value::Null } else { json!({ "factor": factors[0], "rope_type": "linear" }) };
     }
-    match Llama3::fit(theta, head_dim, factors) {
+    match Llama3::fit(f64::from(rope.theta), head_dim, factors) {
         Some(l) => json!({
             "factor": l.factor,
             "high_freq_factor": l.high_freq_factor,
@@ -152,13 +155,17 @@ pub fn write(theta: f64, head_dim: u64, factors: &[f32]) -> Value {
             "original_max_position_embeddings": l.original_max_position_embeddings as u64,
             "rope_type": "llama3",
         }),
-        None => json!({
-            "attention_factor": 1.0,
-            "long_factor": factors,
-            "rope_type": "longrope",
-            "short_factor": factors,
-        }),
+        None => longrope(factors, rope.attention_factor),
     }
+}
+
+fn longrope(factors: &[f32], attention_factor: f32) -> Value {
+    json!({
+        "attention_factor": attention_factor,
+        "long_factor": factors,
+        "rope_type": "longrope",
+        "short_factor": factors,
+    })
 }
 
 #[cfg(test)]
@@ -183,11 +190,14 @@ mod tests {
 
     #[test]
     fn any_other_factors_are_written_as_longrope() {
-        let factors = [1.0, 3.0, 2.0, 5.0];
-        let written = write(1e4, 8, &factors);
-        assert_eq!(written["rope_type"], "longrope");
-        let (read_back, attention_factor) = read(&Config::new(&written).unwrap(), 1e4, 8).unwrap();
-        assert_eq!((read_back.as_slice(), attention_factor), (&factors[..], 1.0));
+        for (factors, attention_factor) in [(vec![1.0, 3.0, 2.0, 5.0], 1.0), (vec![1.0; 4], 1.25)] {
+            let rope = Rope { theta: 1e4, factors, attention_factor };
+            let written = write(&rope, 8);
+            assert_eq!(written["rope_type"], "longrope");
+            let read_back = read(&Config::new(&written).unwrap(), 1e4, 8).unwrap();
+            assert_eq!(read_back, (rope.factors, rope.attention_factor));
+        }
+        assert_eq!(write(&Rope { theta: 1e4, factors: vec![], attention_factor: 1.0 }, 8), Value::Null);
     }
 
     #[test]
