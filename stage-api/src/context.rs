@@ -149,8 +149,14 @@ impl Context {
     /// Makes output `port` a reference to files that are not ours: no copy, no link. Their digests are verified
     /// whenever the artifact is used.
     pub fn output_reference(&self, port: &str, target: &Path) -> Result<()> {
+        self.output_reference_with(port, target, &[])
+    }
+
+    /// As [`Context::output_reference`], to a file that is whole only with others of its directory, such as the parts
+    /// of a split model; `beside` are their names.
+    pub fn output_reference_with(&self, port: &str, target: &Path, beside: &[String]) -> Result<()> {
         let at = self.output(port)?;
-        let text = serde_json::json!({ "reference": target });
+        let text = serde_json::json!({ "reference": target, "beside": beside });
         let failed = |e: std::io::Error| Error::from_source("io", &e).with_cause(at.display().to_string());
         std::fs::create_dir_all(&at).map_err(failed)?;
         std::fs::write(at.join(REFERENCE_FILE), format!("{text:#}\n")).map_err(failed)

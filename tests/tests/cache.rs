@@ -1,7 +1,7 @@
 //! What is kept, and how it is deleted.
 #![allow(clippy::unwrap_used)]
 
-use tests::{Dir, HostCommand, host_test};
+use tests::{Dir, HostCommand, host_test, tiny_llama};
 
 const PIPELINE: &str = r#"schema = 1
 [stages.a]
@@ -76,4 +76,30 @@ host_test!(a_reference_is_used_where_it_lies_and_only_as_it_was, |dir: Dir, host
 
     std::fs::remove_file(dir.path("theirs.txt")).unwrap();
     dir.host().args(["run", "p.toml"]).exits(4).complains("theirs");
+});
+
+host_test!(every_part_of_a_split_model_is_what_the_reference_holds, |dir: Dir, host: HostCommand| {
+    let [first, second] = tiny_llama::split_gguf(1);
+    dir.write("m-00001-of-00002.gguf", &first);
+    dir.write("m-00002-of-00002.gguf", &second);
+    dir.write(
+        "p.toml",
+        "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:m-00001-of-00002.gguf\" }\n\
+         [stages.gguf]\nuses = \"convert-gguf\"\ninputs = { model = \"base\" }\nwith = { quantizer = \"q8_0\" }\n",
+    );
+    let report = host.args(["run", "p.toml", "--json"]).exits(0).json();
+    let base = &report["stages"][0]["outputs"]["model"];
+    assert_eq!(base["bytes"], first.len() + second.len());
+    assert!(base["path"].as_str().unwrap().ends_with("m-00001-of-00002.gguf"), "{base}");
+    let digest = |report: &serde_json::Value| report["stages"][1]["outputs"]["model"]["digest"].clone();
+    let run = || dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
+    assert_eq!(run()["stages"][1]["cached"], true);
+
+    // The sign of one weight of the second part.
+    let mut changed = second.clone();
+    *changed.last_mut().unwrap() ^= 0x80;
+    dir.write("m-00002-of-00002.gguf", &changed);
+    let again = run();
+    assert_eq!(again["stages"][1]["cached"], false);
+    assert_ne!(digest(&again), digest(&report));
 });

@@ -24,3 +24,31 @@ pub fn learn(output: &SealedOutput, took: Duration, memory: &DigestMemory) {
 fn file_path(root: &Path, name: &str) -> PathBuf {
     if name.is_empty() { root.into() } else { root.join(name) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::worker::{SealedFile, hash_file};
+
+    #[test]
+    fn a_changed_file_beside_the_entry_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| {
+            std::fs::write(dir.path().join(name), name).unwrap();
+            let (digest, bytes) = hash_file(&dir.path().join(name)).unwrap();
+            SealedFile { path: name.into(), bytes, digest }
+        };
+        let output = SealedOutput {
+            digest: String::new(),
+            bytes: 6,
+            reference: Some(dir.path().into()),
+            entry: Some("a-1".into()),
+            files: vec![file("a-1"), file("a-2")],
+        };
+        let memory = DigestMemory::in_cache(&dir.path().join("cache"));
+        assert_eq!(changed_file(&output, &memory), None);
+        std::fs::write(dir.path().join("a-2"), "A-2").unwrap();
+        assert_eq!(changed_file(&output, &memory), Some(dir.path().join("a-2")));
+    }
+}

@@ -225,8 +225,8 @@ pub fn known_of(attempt: &std::path::Path, result: &JobResult) -> BTreeMap<Strin
     let known = |(port, sealed): (&String, &crate::worker::SealedOutput)| {
         // What was made is what it is, whatever was known before.
         let description = run.outcome.outputs.get(port)?.clone().with_certainty(Certainty::Exact);
-        let path = sealed.reference.clone().unwrap_or_else(|| attempt.join(port));
-        Some((port.clone(), Known { description, path: Some(path), content: Some(sealed.digest.clone()) }))
+        let path = Some(sealed.path(attempt, port));
+        Some((port.clone(), Known { description, path, content: Some(sealed.digest.clone()) }))
     };
     run.outputs.iter().filter_map(known).collect()
 }

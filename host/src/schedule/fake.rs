@@ -113,7 +113,7 @@ fn run(job: &Job) -> RunAnswer {
     std::fs::write(attempt.join("model"), &text).unwrap();
     let (bytes, digest) = (text.len() as u64, format!("digest of {text}"));
     let file = SealedFile { path: String::new(), bytes, digest: digest.clone() };
-    let sealed = SealedOutput { digest, bytes, reference: None, files: vec![file] };
+    let sealed = SealedOutput { digest, bytes, reference: None, entry: None, files: vec![file] };
     let outcome = Outcome { outputs: BTreeMap::from([("model".into(), description(&text))]), ..Outcome::default() };
     RunAnswer { outcome, outputs: BTreeMap::from([("model".into(), sealed)]) }
 }

@@ -54,7 +54,7 @@ pub fn finished(attempt: &Path) -> Option<JobResult> {
     let result: JobResult = serde_json::from_slice(&text).ok()?;
     let run = result.run()?;
     let whole = run.outputs.iter().all(|(port, output)| {
-        let root = output.reference.clone().unwrap_or_else(|| attempt.join(port));
+        let root = output.root(attempt, port);
         output.files.iter().all(|file| {
             let path = if file.path.is_empty() { root.clone() } else { root.join(&file.path) };
             std::fs::metadata(path).is_ok_and(|m| m.len() == file.bytes)

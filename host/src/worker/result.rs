@@ -1,7 +1,7 @@
 //! What a worker answers; after a run it is the attempt's `result.json`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -102,8 +102,27 @@ pub struct SealedOutput {
     /// Where the files lie if they are not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<PathBuf>,
+    /// The one file that is opened, where the output is some files of a directory that is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// The files by path.
     pub files: Vec<SealedFile>,
+}
+
+impl SealedOutput {
+    /// What the paths of the files start from; `attempt` is where the output `port` was made.
+    pub fn root(&self, attempt: &Path, port: &str) -> PathBuf {
+        self.reference.clone().unwrap_or_else(|| attempt.join(port))
+    }
+
+    /// What whoever uses the output is given.
+    pub fn path(&self, attempt: &Path, port: &str) -> PathBuf {
+        let root = self.root(attempt, port);
+        match &self.entry {
+            Some(entry) => root.join(entry),
+            None => root,
+        }
+    }
 }
 
 /// One file of an output.

@@ -20,8 +20,9 @@ pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
 }
 
 pub fn run(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Outcome> {
-    let described = describe(ctx, &open(path)?, pre, provenance(pre))?;
-    ctx.output_reference("model", path)?;
+    let checkpoint = open(path)?;
+    let described = describe(ctx, &checkpoint, pre, provenance(pre))?;
+    refer(ctx, path, &checkpoint)?;
     Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
 }
 
@@ -38,6 +39,16 @@ pub fn describe(
 ) -> Result<Described> {
     let (tokenizer, findings) = tokenizer_of(checkpoint, pre)?;
     Headers { description: checkpoint.describe(), tokenizer, findings }.describe(ctx, provenance)
+}
+
+/// Makes the output a reference to the model at `path`; of a split GGUF the first part is named, and all are meant.
+pub fn refer(ctx: &Context, path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    if path.is_dir() {
+        return ctx.output_reference("model", path);
+    }
+    let others = checkpoint.weight_files().into_iter().skip(1);
+    let names = others.filter_map(|part| Some(part.file_name()?.to_string_lossy().into_owned()));
+    ctx.output_reference_with("model", path, &names.collect::<Vec<_>>())
 }
 
 /// Whoever opens the model later must override its pre-tokenizer in the same way.

@@ -48,21 +48,21 @@ struct Walk {
 /// Seals the output `port` of an attempt.
 pub(super) fn seal(attempt: &Path, port: &str) -> Result<SealedOutput> {
     let root = attempt.join(port);
-    let reference = read_reference(&root)?;
     let mut walk = Walk { ours: true, files: Vec::new() };
-    if let Some(target) = &reference {
-        sync(&root.join(REFERENCE_FILE))?;
-        sync_directory(&root).map_err(at(&root))?;
-        walk.ours = false;
-        // The user may well point at a link, e.g. into a hub's cache.
-        walk.visit(&target.canonicalize().map_err(at(target))?, "")?;
-    } else {
-        walk.visit(&root, "")?;
+    let (mut reference, mut entry) = (None, None);
+    match Reference::read(&root)? {
+        None => walk.visit(&root, "")?,
+        Some(found) => {
+            sync(&root.join(REFERENCE_FILE))?;
+            sync_directory(&root).map_err(at(&root))?;
+            walk.ours = false;
+            (reference, entry) = found.visit(&mut walk)?;
+        }
     }
     sync_directory(attempt).map_err(at(attempt))?;
     walk.files.sort_by(|a, b| a.path.cmp(&b.path));
     let bytes = walk.files.iter().map(|f| f.bytes).sum();
-    Ok(SealedOutput { digest: digest_of(&walk.files), bytes, reference, files: walk.files })
+    Ok(SealedOutput { digest: digest_of(&walk.files), bytes, reference, entry, files: walk.files })
 }
 
 fn digest_of(files: &[SealedFile]) -> String {
@@ -73,19 +73,45 @@ fn digest_of(files: &[SealedFile]) -> String {
     hex(&list.finalize())
 }
 
-fn read_reference(root: &Path) -> Result<Option<PathBuf>> {
-    #[derive(Deserialize)]
-    struct Reference {
-        reference: PathBuf,
+/// Files that are not ours, as the stage named them.
+#[derive(Deserialize)]
+struct Reference {
+    reference: PathBuf,
+    #[serde(default)]
+    beside: Vec<String>,
+}
+
+impl Reference {
+    /// `None` where the output is ours.
+    fn read(root: &Path) -> Result<Option<Self>> {
+        let path = root.join(REFERENCE_FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(_) if !path.exists() => return Ok(None),
+            Err(source) => return Err(SealError::Io { path, source }),
+        };
+        let parsed: std::result::Result<Self, _> = serde_json::from_slice(&text);
+        parsed.map(Some).map_err(|e| SealError::Reference { path, reason: e.to_string() })
     }
-    let path = root.join(REFERENCE_FILE);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(_) if !path.exists() => return Ok(None),
-        Err(source) => return Err(SealError::Io { path, source }),
-    };
-    let parsed: std::result::Result<Reference, _> = serde_json::from_slice(&text);
-    parsed.map(|r| Some(r.reference)).map_err(|e| SealError::Reference { path, reason: e.to_string() })
+
+    /// Hashes the files; gives where their paths start, and the entry among them where they are some of a directory.
+    fn visit(self, walk: &mut Walk) -> Result<(Option<PathBuf>, Option<String>)> {
+        let Self { reference: target, beside } = self;
+        if beside.is_empty() {
+            // The user may well point at a link, e.g. into a hub's cache.
+            walk.visit(&target.canonicalize().map_err(at(&target))?, "")?;
+            return Ok((Some(target), None));
+        }
+        let entry = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| SealError::Name(target.clone()))?;
+        for name in beside.iter().map(String::as_str).chain([entry]) {
+            if Path::new(name).file_name().is_none_or(|last| last != name) {
+                let reason = format!("`{name}` is no name of a file beside it");
+                return Err(SealError::Reference { path: target.clone(), reason });
+            }
+            walk.visit(&target.with_file_name(name), name)?;
+        }
+        Ok((target.parent().map(Path::to_owned), Some(entry.to_owned())))
+    }
 }
 
 impl Walk {
@@ -175,6 +201,29 @@ mod tests {
         assert_eq!(written.bytes, 6);
         assert_eq!(written.files.iter().map(|f| &*f.path).collect::<Vec<_>>(), ["b", "sub/a"]);
         assert_eq!(referred.reference, Some(dir.path().join("elsewhere")));
+    }
+
+    #[test]
+    fn files_that_are_whole_only_together_are_sealed_together() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("a-1", "one"), ("a-2", "two"), ("other", "three")] {
+            write(dir.path().join(name), text).unwrap();
+        }
+        let sealed = |beside: &[&str]| {
+            create_dir_all(dir.path().join("attempt/out")).unwrap();
+            let text = serde_json::json!({ "reference": dir.path().join("a-1"), "beside": beside });
+            write(dir.path().join("attempt/out").join(REFERENCE_FILE), text.to_string()).unwrap();
+            seal(&dir.path().join("attempt"), "out")
+        };
+        let before = sealed(&["a-2"]).unwrap();
+        assert_eq!(before.files.iter().map(|f| (&*f.path, f.bytes)).collect::<Vec<_>>(), [("a-1", 3), ("a-2", 3)]);
+        assert_eq!(before.path(dir.path(), "out"), dir.path().join("a-1"));
+        write(dir.path().join("a-2"), "TWO").unwrap();
+        assert_ne!(sealed(&["a-2"]).unwrap().digest, before.digest);
+        for wrong in ["../a-2", "b/a-2", "..", ""] {
+            assert!(matches!(sealed(&[wrong]), Err(SealError::Reference { .. })), "{wrong}");
+        }
+        assert!(matches!(sealed(&["a-3"]), Err(SealError::Missing(_))));
     }
 
     #[test]

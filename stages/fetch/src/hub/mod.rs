@@ -18,8 +18,9 @@ mod remote;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use checkpoint::Checkpoint;
 use stage_api::{Context, Estimate, Finding, Outcome, Plan, Result, Severity};
 
 use crate::described::Described;
@@ -66,8 +67,9 @@ pub fn run(ctx: &Context, model: &HubModel, params: &Params) -> Result<Outcome> 
     } else {
         bring(ctx, &Client::new(&settings, model), &cache, model, params)?
     };
-    let described = describe(ctx, &target, model, &commit, params)?;
-    ctx.output_reference("model", &target)?;
+    let checkpoint = local::open(&target)?;
+    let described = describe(ctx, &checkpoint, model, &commit, params)?;
+    local::refer(ctx, &target, &checkpoint)?;
     Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
 }
 
@@ -107,7 +109,7 @@ struct Planned {
 
 fn plan_offline(ctx: &Context, cache: &RepositoryCache, model: &HubModel, params: &Params) -> Result<Planned> {
     let (commit, target) = offline::find(cache, model, params.commit.as_deref())?;
-    let described = describe(ctx, &target, model, &commit, params)?;
+    let described = describe(ctx, &local::open(&target)?, model, &commit, params)?;
     let estimate = Estimate { disk: Some(0), ..Estimate::default() };
     Ok(Planned { commit, location: Some(target), described, estimate })
 }
@@ -155,9 +157,14 @@ fn bring(
     Ok((commit.to_owned(), cache.snapshot(commit).join(chosen.choice.entry())))
 }
 
-fn describe(ctx: &Context, target: &Path, model: &HubModel, commit: &str, params: &Params) -> Result<Described> {
-    let pre = params.pre.as_deref();
-    local::describe(ctx, &local::open(target)?, pre, provenance(model, commit, params))
+fn describe(
+    ctx: &Context,
+    checkpoint: &Checkpoint,
+    model: &HubModel,
+    commit: &str,
+    params: &Params,
+) -> Result<Described> {
+    local::describe(ctx, checkpoint, params.pre.as_deref(), provenance(model, commit, params))
 }
 
 fn provenance(model: &HubModel, commit: &str, params: &Params) -> BTreeMap<String, String> {
