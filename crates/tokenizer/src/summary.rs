@@ -30,6 +30,8 @@ pub struct TokenizerSummary {
     pub add_eos: bool,
     /// Names of the chat templates; the usual one is `default`.
     pub chat_templates: Vec<String>,
+    /// Whether the usual one is also known in Ollama's dialect.
+    pub ollama_template: bool,
     /// SHA-256 over the names and contents of all files, hexadecimal.
     pub sha256: String,
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokenizers::{Encoding as HfEncoding, PostProcessor, PostProcessorWrapper};
 
-use crate::chat_template::{ChatTemplate, ChatTemplateError};
+use crate::chat_template::{ChatTemplate, ChatTemplateError, ollama_template};
 use crate::eog;
 use crate::finding::Finding;
 use crate::gguf::{self, FromHfError, GgufOptions, GgufVocabulary, RebuildError, RebuildOptions, VocabularyKind};
@@ -298,6 +298,7 @@ impl Tokenizer {
             add_bos: around.added.first() == Some(&true),
             add_eos: around.added.last() == Some(&true),
             chat_templates: self.files.chat_templates().unwrap_or_default().into_iter().map(|t| t.name).collect(),
+            ollama_template: self.chat_template().and_then(ollama_template).is_some(),
             sha256: digest(&self.files),
         }
     }

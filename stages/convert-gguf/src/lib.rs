@@ -29,7 +29,7 @@ impl Stage for ConvertGguf {
         Signature {
             id: "convert-gguf".into(),
             summary: "writes a model as a GGUF, or an adapter alone as a GGUF LoRA".into(),
-            revision: Some(1),
+            revision: Some(2),
             inputs: vec![
                 Port::new("model", kind::MODEL, "the model; left out, the adapter is converted alone").optional(),
                 Port::new("adapter", kind::ADAPTER, "merged into the model, or converted alone")
@@ -102,6 +102,7 @@ fn plan_model(
     }
     let target = Target::new(ctx, params, model, name)?;
     findings.extend(target.findings());
+    findings.extend(ollama::findings(model));
     let tensors = &target.description.tensors;
     let streams = tensors.iter().filter_map(|t| Some(stream_memory(ctx.threads(), *t.shape.last()?, t.stored_type)));
     let vocab_size = model.reading.architecture.vocab_size;

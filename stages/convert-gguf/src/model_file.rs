@@ -36,7 +36,7 @@ pub fn write(
     let checkpoint = model.open(ctx, "model")?;
     let metadata = metadata(params, model, target, &checkpoint)?;
     let file = format!("{}-{}.gguf", file_stem(name), target.quantizer.preset());
-    ollama::write(&out, &[("FROM", &file)], &checkpoint, model)?;
+    ollama::write(&out, &file, &checkpoint, model)?;
 
     let view = ModelView::new(checkpoint, model.reading.inventory.clone(), adapter)
         .map_err(stage_error("unreadable_model"))?;
