@@ -133,6 +133,50 @@ fn rebuilt_files_are_found_again_after_writing() {
     assert_eq!(again.files().tokenizer_config()["tokenizer_class"], "PreTrainedTokenizerFast");
 }
 
+/// Whatever a GGUF says and leaves unsaid, files made of it and converted say the same again.
+#[test]
+fn key_values_are_the_same_after_a_way_through_files() {
+    let (vocabulary, _) = GgufVocabulary::from_hf(&cut(), &LLAMA).unwrap();
+    let options = GgufOptions { vocab_size: Some(vocabulary.tokens.len() as u64), ..LLAMA };
+    let (bos, eos, sep) = (Role::Bos, Role::Eos, Role::Sep);
+    let said: [&[(Role, bool)]; 8] = [
+        &[],
+        &[(bos, false)],
+        &[(bos, true)],
+        &[(bos, true), (eos, false)],
+        &[(bos, true), (eos, false), (sep, false)],
+        &[(bos, false), (eos, true)],
+        &[(eos, true)],
+        &[(sep, true)],
+    ];
+    for pre in [Some("smollm"), Some("refact"), Some("llama-bpe"), Some("qwen2"), None] {
+        for add_special in said {
+            let before = GgufVocabulary {
+                pre: pre.map(str::to_owned),
+                add_special: add_special.to_vec(),
+                ..vocabulary.clone()
+            };
+            let (rebuilt, _) = Tokenizer::from_gguf(&before, &RebuildOptions::default()).unwrap();
+            let (mut after, _) = rebuilt.to_gguf(&options).unwrap();
+            if pre == Some("llama-bpe") && before.adds(bos).is_none() {
+                // llama.cpp adds BOS here without being told, which files cannot leave unsaid.
+                assert_eq!(after.add_special.iter().position(|said| *said == (bos, true)), Some(0));
+                after.add_special.remove(0);
+            }
+            assert!(after == before, "{pre:?} {add_special:?}: {:?} {:?}", after.pre, after.add_special);
+        }
+    }
+}
+
+#[test]
+fn every_end_token_that_a_gguf_names_ends_generation() {
+    let (mut vocabulary, _) = GgufVocabulary::from_hf(&cut(), &LLAMA).unwrap();
+    vocabulary.special_ids.push((Role::Eot, 5));
+    let (rebuilt, _) = Tokenizer::from_gguf(&vocabulary, &RebuildOptions::default()).unwrap();
+    assert_eq!(rebuilt.files().generation_config()["eos_token_id"], json!([0, 2, 5]));
+    assert!(rebuilt.is_end_of_turn(5));
+}
+
 #[test]
 fn a_missing_pre_tokenizer_means_llama_cpps_default_and_is_said() {
     let (mut vocabulary, _) = GgufVocabulary::from_hf(&cut(), &LLAMA).unwrap();

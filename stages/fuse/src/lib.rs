@@ -65,7 +65,7 @@ impl Stage for Fuse {
         Signature {
             id: "fuse".into(),
             summary: "writes a model with its adapter merged in as a Hugging Face checkpoint".into(),
-            revision: Some(1),
+            revision: Some(2),
             inputs: vec![
                 Port::new("model", kind::MODEL, "the base, whatever holds it"),
                 Port::new("adapter", kind::ADAPTER, "what to merge in")

@@ -10,7 +10,7 @@ use super::special_vocab::SpecialVocab;
 use super::{GgufVocabulary, TokenType, VocabularyKind};
 use crate::finding::Finding;
 use crate::hf_files::{HfFiles, HfFilesError, NamedTemplate};
-use crate::pre_tokenizer::{PreTokenizer, PreTokenizerError};
+use crate::pre_tokenizer::{DEFAULT, PreTokenizer, PreTokenizerError};
 use crate::special_tokens::Role;
 
 /// More rows than any model has; a configuration that asks for more is broken, not big.
@@ -130,7 +130,8 @@ impl GgufVocabulary {
         }
         let mut vocabulary = Self {
             model: "gpt2".into(),
-            pre: Some(pre),
+            // Without a name llama.cpp takes its default, and says that the file names none.
+            pre: (pre != DEFAULT || options.pre.is_some()).then_some(pre),
             tokens,
             token_types,
             merges: merges(&tokenizer)?,

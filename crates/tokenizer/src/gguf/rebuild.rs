@@ -3,6 +3,9 @@
 //! Texts of type 1 and 6 are the model's pieces, 2, 3 and 4 added tokens, 5 rows without a token. What the GGUF does
 //! not hold (`lstrip` and kin, `model_max_length`, the pair template) gets the value that llama.cpp's own tokenizer
 //! amounts to.
+//!
+//! What the GGUF leaves unsaid stays unsaid where the files can do so, so that converting them gives the same keys
+//! again. The one exception: where llama.cpp puts BOS before a text without being told, the files must say it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +88,7 @@ pub fn rebuild(vocabulary: &GgufVocabulary, options: &RebuildOptions<'_>) -> Res
     };
     let files = [
         (hf_files::TOKENIZER, tokenizer),
-        (hf_files::TOKENIZER_CONFIG, pretty(&tokenizer_config(vocabulary, &tokens, options, add_bos))),
+        (hf_files::TOKENIZER_CONFIG, pretty(&tokenizer_config(vocabulary, &tokens, options, pre, add_bos))),
         (hf_files::SPECIAL_TOKENS_MAP, pretty(&Value::Object(role_texts(vocabulary, &tokens)))),
         (hf_files::GENERATION_CONFIG, pretty(&generation_config(vocabulary, &tokens))),
     ];
@@ -278,6 +281,9 @@ fn usable_merges<'a>(merges: &'a [String], vocab: &Map<String, Value>, findings:
 }
 
 /// Puts BOS before and EOS after a text where llama.cpp does.
+///
+/// The form is that of published files as far as it says no more than the GGUF: to llama.cpp's converter a `ByteLevel`
+/// step is a word on both ends of a text, and what stands between a pair is one on separators.
 fn post_processor(vocabulary: &GgufVocabulary, tokens: &[String], add_bos: bool) -> Value {
     let token = |role: Role, add: bool| {
         let id = vocabulary.special_id(role).filter(|_| add)?;
@@ -291,23 +297,27 @@ fn post_processor(vocabulary: &GgufVocabulary, tokens: &[String], add_bos: bool)
     let special = |entry: Option<(u32, &String)>, segment: u32| {
         entry.map(|(_, text)| json!({"SpecialToken": {"id": text, "type_id": segment}}))
     };
+    let text = |name: &str, segment: u32| json!({"Sequence": {"id": name, "type_id": segment}});
     let sequence = |name: &str, segment: u32| {
-        let text = json!({"Sequence": {"id": name, "type_id": segment}});
-        special(bos, segment).into_iter().chain([text]).chain(special(eos, segment)).collect::<Vec<_>>()
+        let around = special(bos, segment).into_iter().chain([text(name, segment)]).chain(special(eos, segment));
+        around.collect::<Vec<_>>()
     };
     let single = sequence("A", 0);
-    let pair: Vec<Value> = single.iter().cloned().chain(sequence("B", 1)).collect();
+    let pair: Vec<Value> = match vocabulary.adds(Role::Sep) {
+        Some(false) => single.iter().cloned().chain(sequence("B", 1)).collect(),
+        _ => special(bos, 0).into_iter().chain([text("A", 0), text("B", 1)]).chain(special(eos, 1)).collect(),
+    };
     let mut special_tokens = Map::new();
     for (id, text) in [bos, eos].into_iter().flatten() {
         special_tokens.insert(text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}));
     }
-    json!({
-        "type": "Sequence",
-        "processors": [
-            {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
-            {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special_tokens},
-        ],
-    })
+    let template =
+        json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special_tokens});
+    if vocabulary.adds(Role::Bos).and(vocabulary.adds(Role::Eos)).is_none() {
+        return template;
+    }
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
+    json!({"type": "Sequence", "processors": [bytes, template]})
 }
 
 /// `bos_token` and kin, for the roles that transformers knows.
@@ -325,11 +335,16 @@ fn tokenizer_config(
     vocabulary: &GgufVocabulary,
     tokens: &[String],
     options: &RebuildOptions<'_>,
+    pre: &PreTokenizer,
     add_bos: bool,
 ) -> Value {
     let mut config = Map::new();
-    config.insert("add_bos_token".into(), add_bos.into());
-    config.insert("add_eos_token".into(), vocabulary.adds(Role::Eos).unwrap_or(false).into());
+    let bos = vocabulary.adds(Role::Bos).or(add_bos.then_some(true));
+    for (role, add) in [(Role::Bos, bos), (Role::Eos, vocabulary.adds(Role::Eos)), (Role::Sep, vocabulary.adds(Role::Sep))] {
+        if let Some(add) = add {
+            config.insert(format!("add_{}_token", role.name()), add.into());
+        }
+    }
     if let Some(add) = vocabulary.add_space_prefix {
         config.insert("add_prefix_space".into(), add.into());
     }
@@ -343,7 +358,7 @@ fn tokenizer_config(
             config.insert("chat_template".into(), named.into());
         }
     }
-    config.insert("clean_up_tokenization_spaces".into(), false.into());
+    config.insert("clean_up_tokenization_spaces".into(), pre.clean_spaces.into());
     if let Some(length) = options.context_length {
         config.insert("model_max_length".into(), length.into());
     }
@@ -352,23 +367,20 @@ fn tokenizer_config(
     Value::Object(config)
 }
 
-/// Where generation starts and stops. The GGUF holds one end token; the others are those that llama.cpp stops at by
+/// Where generation starts and stops. The GGUF names few end tokens; the others are those that llama.cpp stops at by
 /// their text, without the separators of fill-in-the-middle prompts.
 fn generation_config(vocabulary: &GgufVocabulary, tokens: &[String]) -> Value {
-    let mut config = Map::new();
-    let roles = [(Role::Bos, "bos_token_id"), (Role::Eos, "eos_token_id"), (Role::Pad, "pad_token_id")];
-    for (role, key) in roles {
-        if let Some(id) = vocabulary.special_id(role) {
-            config.insert(key.into(), id.into());
-        }
-    }
+    let id = |role: Role| vocabulary.special_id(role).map(Value::from);
     let control = |id: &usize| vocabulary.token_type(*id) == Some(TokenType::Control) && is_end_text(&tokens[*id]);
     let mut ends: BTreeSet<usize> = (0..tokens.len()).filter(control).collect();
-    ends.extend(vocabulary.special_id(Role::Eos).map(|id| id as usize));
-    if ends.len() > 1 {
-        config.insert("eos_token_id".into(), ends.into_iter().collect::<Vec<_>>().into());
-    }
-    Value::Object(config)
+    let named = [Role::Eos, Role::Eot, Role::Eom].into_iter().filter_map(|role| vocabulary.special_id(role));
+    ends.extend(named.map(|id| id as usize));
+    let ends = match ends.len() {
+        0 | 1 => ends.first().map(|id| Value::from(*id)),
+        _ => Some(ends.into_iter().collect::<Vec<_>>().into()),
+    };
+    let keys = [("bos_token_id", id(Role::Bos)), ("eos_token_id", ends), ("pad_token_id", id(Role::Pad))];
+    keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
 /// JSON as the tokenizers crate writes it.
