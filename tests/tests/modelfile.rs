@@ -75,3 +75,22 @@ fn a_model_without_a_chat_template_needs_none() {
     assert!(!has_finding(stage(&report, "gguf")), "{report:#}");
     assert_eq!(modelfile(&report, "model"), "FROM ./tiny-f16.gguf\n# The model has no chat template.\n");
 }
+
+/// An adapter alone names what it was trained on, wherever that lies.
+#[test]
+fn the_base_of_an_adapter_stands_behind_from() {
+    let dir = Dir::new();
+    dir.write("somewhere/tiny.Q8.gguf", tiny_llama::gguf(1));
+    dir.write("chats.jsonl", r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}"#);
+    dir.write(
+        "p.toml",
+        "schema = 1\n[pipeline]\nname = \"tiny\"\n\
+         [stages.base]\nuses = \"fetch\"\nwith = { source = \"path:somewhere/tiny.Q8.gguf\" }\n\
+         [stages.train]\nuses = \"train-candle\"\ninputs = { model = \"base\" }\n\
+         with = { data = \"chats.jsonl\", rank = 2, steps = 1, batch_size = 1, learning_rate = 0.05 }\n\
+         [stages.gguf]\nuses = \"convert-gguf\"\ninputs = { adapter = \"train\" }\n",
+    );
+    let text = modelfile(&run(&dir).json(), "adapter");
+    assert!(text.ends_with("\nFROM ./tiny.Q8.gguf\nADAPTER ./tiny-lora.gguf\n"), "{text}");
+    assert!(text.starts_with("# What the adapter was trained on: put it beside this file"), "{text}");
+}

@@ -26,7 +26,8 @@ pub struct ModelDescription {
     pub small: BTreeMap<String, Vec<f32>>,
     /// A summary of the tokenizer, as `crates/tokenizer` writes it.
     pub tokenizer: Option<Value>,
-    /// Where the model came from: source, revision, digests.
+    /// Where the model came from, as far as its `fetch` knew: `source` (`hf:org/name`) with its `revision`, the `file`
+    /// of a GGUF by its name alone, and `pre`, the pre-tokenizer that was named for it.
     pub provenance: BTreeMap<String, String>,
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use checkpoint::adapter::{Adapter, LoraModule};
 use checkpoint::gguf::{Metadata, Value, Writer};
@@ -18,6 +17,7 @@ use stage_api::{Context, Error, Estimate, Plan, Result};
 use stage_model::{AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, describe_adapter, stage_error};
 
 use crate::naming::file_stem;
+use crate::ollama;
 
 /// Bytes of all factors in `f32`.
 pub fn weights_bytes(adapter: &AdapterDescription) -> u64 {
@@ -69,7 +69,8 @@ pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<Adapte
     ];
     let metadata: Metadata = pairs.into_iter().collect();
     let tensors: Vec<StoredTensor> = factors.iter().flat_map(Factors::headers).collect();
-    let path = out.join(format!("{}-lora.gguf", file_stem(name)));
+    let file = format!("{}-lora.gguf", file_stem(name));
+    let path = out.join(&file);
     let mut writer = Writer::create(&path, &metadata, &tensors).map_err(stage_error("unwritable_gguf"))?;
     for factor in &factors {
         let bake = alpha.is_none();
@@ -80,17 +81,8 @@ pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<Adapte
         }
     }
     writer.finish().map_err(stage_error("unwritable_gguf"))?;
-    write_modelfile(&out, &path)?;
+    ollama::write_adapter(&out, &file, &base.description)?;
     Ok(described(&adapter.description))
-}
-
-/// Ollama applies the adapter to whatever base stands behind `FROM`, which only the user knows.
-fn write_modelfile(out: &Path, lora: &Path) -> Result<()> {
-    let file = lora.file_name().unwrap_or_default().to_string_lossy();
-    let text =
-        format!("# Write the base's GGUF, or its name in Ollama, behind FROM.\nFROM ./base.gguf\nADAPTER ./{file}\n");
-    let path = out.join("Modelfile");
-    fs::write(&path, text).map_err(|e| Error::from_source("io", &e).with_cause(path.display().to_string()))
 }
 
 /// The one alpha behind every module's scale, where there is one.

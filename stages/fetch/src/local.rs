@@ -13,7 +13,7 @@ use crate::described::{Described, Headers};
 
 pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
     let checkpoint = open(path)?;
-    let Described { output, findings } = describe(ctx, &checkpoint, pre, provenance(pre))?;
+    let Described { output, findings } = describe(ctx, &checkpoint, pre, provenance(&checkpoint, pre))?;
     let outputs = BTreeMap::from([("model".into(), output)]);
     let locations = BTreeMap::from([("model".into(), path.to_owned())]);
     Ok(Plan { outputs, locations, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
@@ -21,7 +21,7 @@ pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
 
 pub fn run(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Outcome> {
     let checkpoint = open(path)?;
-    let described = describe(ctx, &checkpoint, pre, provenance(pre))?;
+    let described = describe(ctx, &checkpoint, pre, provenance(&checkpoint, pre))?;
     refer(ctx, path, &checkpoint)?;
     Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
 }
@@ -51,9 +51,12 @@ pub fn refer(ctx: &Context, path: &Path, checkpoint: &Checkpoint) -> Result<()> 
     ctx.output_reference_with("model", path, &names.collect::<Vec<_>>())
 }
 
-/// Whoever opens the model later must override its pre-tokenizer in the same way.
-pub fn provenance(pre: Option<&str>) -> BTreeMap<String, String> {
-    pre.map(|pre| ("pre".into(), pre.into())).into_iter().collect()
+/// A GGUF's name without its directory, for results are the same wherever it lies; and the pre-tokenizer, which
+/// whoever opens the model later must override in the same way.
+fn provenance(checkpoint: &Checkpoint, pre: Option<&str>) -> BTreeMap<String, String> {
+    let file = checkpoint.gguf().and_then(|_| checkpoint.path().file_name()).map(|name| name.to_string_lossy());
+    let known = [("file", file.as_deref()), ("pre", pre)];
+    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
 }
 
 /// The model's own files.

@@ -1,6 +1,6 @@
 //! Where the files are, and how to chat with them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::host::{HostError, gguf_in};
 
@@ -14,16 +14,18 @@ pub fn how_to_chat(run_dir: &Path) -> Result<String, HostError> {
         ollama(&merged, "pipwren"),
         base.display(),
         lora.display(),
-        ollama(&lora, "pipwren-lora"),
+        // Ollama has to be told where the base lies.
+        modelfile(&lora).map_or_else(String::new, |path| format!("  for Ollama see {}\n", path.display())),
     ))
 }
 
 /// The command for Ollama, where a `Modelfile` lies beside the GGUF.
 fn ollama(gguf: &Path, name: &str) -> String {
-    match gguf.parent().map(|directory| directory.join("Modelfile")) {
-        Some(modelfile) if modelfile.is_file() => {
-            format!("  ollama create {name} -f {} && ollama run {name}\n", modelfile.display())
-        }
-        _ => String::new(),
-    }
+    modelfile(gguf).map_or_else(String::new, |path| {
+        format!("  ollama create {name} -f {} && ollama run {name}\n", path.display())
+    })
+}
+
+fn modelfile(gguf: &Path) -> Option<PathBuf> {
+    Some(gguf.parent()?.join("Modelfile")).filter(|path| path.is_file())
 }

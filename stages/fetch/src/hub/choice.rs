@@ -40,12 +40,17 @@ impl Choice {
         }
     }
 
+    /// The GGUF's name, that of its first part.
+    pub fn gguf(&self) -> Option<&str> {
+        match self {
+            Choice::Directory { .. } => None,
+            Choice::Gguf { parts, .. } => parts.first().map(String::as_str),
+        }
+    }
+
     /// What is opened: the directory itself, or the first part.
     pub fn entry(&self) -> &str {
-        match self {
-            Choice::Directory { .. } => "",
-            Choice::Gguf { parts, .. } => parts.first().map_or("", String::as_str),
-        }
+        self.gguf().unwrap_or("")
     }
 }
 

@@ -18,7 +18,7 @@ mod remote;
 mod settings;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use checkpoint::Checkpoint;
 use stage_api::{Context, Estimate, Finding, Outcome, Plan, Result, Severity};
@@ -68,7 +68,7 @@ pub fn run(ctx: &Context, model: &HubModel, params: &Params) -> Result<Outcome> 
         bring(ctx, &Client::new(&settings, model), &cache, model, params)?
     };
     let checkpoint = local::open(&target)?;
-    let described = describe(ctx, &checkpoint, model, &commit, params)?;
+    let described = describe(ctx, &checkpoint, &cache.snapshot(&commit), model, &commit, params)?;
     local::refer(ctx, &target, &checkpoint)?;
     Ok(Outcome { outputs: BTreeMap::from([("model".into(), described.output)]), ..Outcome::default() })
 }
@@ -109,7 +109,7 @@ struct Planned {
 
 fn plan_offline(ctx: &Context, cache: &RepositoryCache, model: &HubModel, params: &Params) -> Result<Planned> {
     let (commit, target) = offline::find(cache, model, params.commit.as_deref())?;
-    let described = describe(ctx, &local::open(&target)?, model, &commit, params)?;
+    let described = describe(ctx, &local::open(&target)?, &cache.snapshot(&commit), model, &commit, params)?;
     let estimate = Estimate { disk: Some(0), ..Estimate::default() };
     Ok(Planned { commit, location: Some(target), described, estimate })
 }
@@ -126,7 +126,8 @@ fn plan_online(
     let remote = Remote { client, cache, listing: &chosen.listing };
     let headers = headers::read(&remote, &chosen.choice, params.pre.as_deref())?;
     let commit = chosen.listing.commit.clone();
-    let mut described = headers.describe(ctx, provenance(model, &commit, params))?;
+    let file = chosen.choice.gguf();
+    let mut described = headers.describe(ctx, provenance(model, &commit, file, params))?;
     described.findings.extend(unnamed(&chosen.choice));
     let missing: u64 = files.iter().map(|file| cache.missing_bytes(file)).sum();
     let estimate =
@@ -160,18 +161,21 @@ fn bring(
 fn describe(
     ctx: &Context,
     checkpoint: &Checkpoint,
+    snapshot: &Path,
     model: &HubModel,
     commit: &str,
     params: &Params,
 ) -> Result<Described> {
-    local::describe(ctx, checkpoint, params.pre.as_deref(), provenance(model, commit, params))
+    let file = checkpoint.gguf().and_then(|_| checkpoint.path().strip_prefix(snapshot).ok()?.to_str());
+    local::describe(ctx, checkpoint, params.pre.as_deref(), provenance(model, commit, file, params))
 }
 
-fn provenance(model: &HubModel, commit: &str, params: &Params) -> BTreeMap<String, String> {
-    let mut provenance = local::provenance(params.pre.as_deref());
-    provenance.insert("source".into(), format!("hf:{}", model.repository));
-    provenance.insert("revision".into(), commit.into());
-    provenance
+/// `file` is a GGUF's name in the repository.
+fn provenance(model: &HubModel, commit: &str, file: Option<&str>, params: &Params) -> BTreeMap<String, String> {
+    let source = format!("hf:{}", model.repository);
+    let known =
+        [("source", Some(&*source)), ("revision", Some(commit)), ("file", file), ("pre", params.pre.as_deref())];
+    known.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
 }
 
 fn unnamed(choice: &Choice) -> Option<Finding> {
