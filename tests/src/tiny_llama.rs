@@ -110,6 +110,16 @@ pub fn gguf(seed: u64) -> Vec<u8> {
     written(&metadata, &tensors, seed)
 }
 
+/// The same with biases on these of a layer's matrices, by their names in a GGUF.
+pub fn gguf_with_biases(seed: u64, biased: &[&str]) -> Vec<u8> {
+    let mut tensors = gguf_tensors();
+    for layer in 0..LAYERS {
+        let chosen = MATRICES.iter().filter(|(_, gguf, ..)| biased.contains(gguf));
+        tensors.extend(chosen.map(|(_, gguf, rows, _)| tensor(format!("blk.{layer}.{gguf}.bias"), &[*rows])));
+    }
+    written(&metadata(), &tensors, seed)
+}
+
 /// The same in two parts.
 pub fn split_gguf(seed: u64) -> [Vec<u8>; 2] {
     let tensors = gguf_tensors();

@@ -197,3 +197,32 @@ fn a_gguf_of_an_architecture_that_nobody_claims() {
     };
     refused_gguf(rename, &["no family plugin handles gguf_architecture `lamma`; known: ", "\"How to add a family\""]);
 }
+
+/// A published Llama has biases on all four projections of attention or on none; a GGUF may have them on any.
+#[test]
+fn a_network_that_no_configuration_describes() {
+    const QKV: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
+    const OUTPUT: [&str; 1] = ["attn_output"];
+    let fused = |to: &str| {
+        "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:tiny.gguf\" }\n".to_owned()
+            + &format!("[stages.to]\nuses = \"{to}\"\ninputs = {{ model = \"base\" }}\n")
+    };
+    let dir = Dir::new();
+    for (biased, bias) in [(&QKV[..], "is missing"), (&OUTPUT[..], "belongs to nothing")] {
+        dir.write("tiny.gguf", tiny_llama::gguf_with_biases(1, biased));
+        dir.write("p.toml", fused("fuse"));
+        let refused = dir.host().args(["plan", "p.toml"]).exits(PLAN);
+        refused.complains("no `config.json` describes this model").complains("self_attn.o_proj.bias").complains(bias);
+        run(&dir, PLAN);
+        assert_eq!(complete(&dir), [""; 0]);
+    }
+    dir.write("p.toml", fused("convert-gguf"));
+    run(&dir, 0);
+
+    dir.write("tiny.gguf", tiny_llama::gguf_with_biases(1, &[&QKV[..], &OUTPUT[..]].concat()));
+    dir.write("p.toml", fused("fuse"));
+    let report = run(&dir, 0).json();
+    let fused = Path::new(report["stages"][1]["outputs"]["model"]["path"].as_str().unwrap()).join("config.json");
+    let config: Value = serde_json::from_slice(&std::fs::read(fused).unwrap()).unwrap();
+    assert_eq!(config["attention_bias"], true);
+}

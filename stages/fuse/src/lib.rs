@@ -86,7 +86,7 @@ impl Stage for Fuse {
         if findings.iter().any(|f| f.severity == stage_api::Severity::Error) {
             return Ok(Plan { findings, ..Plan::default() });
         }
-        let target = Target::new(&model, params.dtype.fixed())?;
+        let target = Target::new(ctx, &model, params.dtype.fixed())?;
         let bytes = target.description.tensor_bytes();
         let columns = target.description.tensors.iter().filter_map(|t| t.shape.last()).copied().max().unwrap_or(1);
         let adapter_bytes: u64 = adapter
@@ -116,7 +116,7 @@ impl Stage for Fuse {
         let params: Params = ctx.params()?;
         let model = ModelInput::of(ctx, "model")?;
         let adapter = AdapterInput::optional(ctx, "adapter")?;
-        let target = Target::new(&model, params.dtype.fixed())?;
+        let target = Target::new(ctx, &model, params.dtype.fixed())?;
         let made = write::write(ctx, &model, adapter.as_ref(), &target, (params.max_shard_gb * 1e9) as u64)?;
         let output = describe_model(&made, &model.reading.family)?;
         Ok(Outcome { outputs: BTreeMap::from([("model".into(), output)]), ..Outcome::default() })

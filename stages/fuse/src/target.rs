@@ -5,8 +5,8 @@ use model::description::{Container, StoredTensor};
 use model::inventory::TensorSpec;
 use model::{ModelDescription, StoredType};
 use serde_json::{Value, json};
-use stage_api::{Error, Result};
-use stage_model::ModelInput;
+use stage_api::{Context, Error, Result};
+use stage_model::{ModelInput, check_model};
 
 /// Headers of the output.
 pub struct Target {
@@ -17,7 +17,11 @@ pub struct Target {
 
 impl Target {
     /// `dtype` is what every tensor is written as; without one each keeps its own, and quantized ones become `f32`.
-    pub fn new(model: &ModelInput, dtype: Option<StoredType>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// Where the published configuration does not describe what is written, as a Llama with biases on queries alone,
+    /// which a GGUF can hold.
+    pub fn new(ctx: &Context, model: &ModelInput, dtype: Option<StoredType>) -> Result<Self> {
         let mut tensors = Vec::new();
         for spec in &model.reading.inventory.tensors {
             let Some(stored) = stored_type(model, spec) else { continue };
@@ -30,8 +34,26 @@ impl Target {
         set_dtype(&mut config, &tensors, &model.reading.architecture.embedding.weight)?;
         let mut description = safetensors::describe(config.clone(), tensors);
         description.tokenizer = model.description.tokenizer.clone();
+        check_config(ctx, &description)?;
         Ok(Self { description, config })
     }
+}
+
+/// Reads the checkpoint as whoever loads it will: configuration and tensors must be of one model.
+fn check_config(ctx: &Context, description: &ModelDescription) -> Result<()> {
+    let unwritable = |why: String| {
+        let message = format!("no `config.json` describes this model as a Hugging Face checkpoint: {why}");
+        Error::new("unwritable_config", message).with_help(
+            "the family's configuration has no word for what is special in this network; `convert-gguf` takes the \
+             model, and an adapter beside it, without one",
+        )
+    };
+    let written = ModelInput::read(ctx, description.clone()).map_err(|error| unwritable(error.to_string()))?;
+    let problems = check_model(&written);
+    problems.first().map_or(Ok(()), |problem| {
+        let others = problems.len() - 1;
+        Err(unwritable(format!("{}; {others} more like it", problem.message)))
+    })
 }
 
 /// The type of the first stored tensor behind a canonical one; `None` where the checkpoint has none.
