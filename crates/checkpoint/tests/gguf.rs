@@ -5,6 +5,7 @@ mod common;
 
 use std::path::Path;
 
+use checkpoint::ByteSource;
 use checkpoint::gguf::{Array, ByteString, Gguf, Header, Metadata, Problem, Value, Writer};
 use common::{Random, allocations};
 use model::StoredType;
@@ -192,6 +193,46 @@ fn huge_counts_and_lengths_are_held_against_the_file() {
         &[&(1u64 << 60).to_le_bytes()[..], b"general.arch"].concat(),
     );
     assert!(problem(&long).starts_with("ends inside its header at byte 32: metadata key number 0 needs"));
+}
+
+/// A file of a terabyte that nobody has to store: what its header is and zeros.
+struct Vast(Vec<u8>);
+
+impl ByteSource for Vast {
+    fn len(&self) -> u64 {
+        1 << 40
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        into.fill(0);
+        let start = (offset as usize).min(self.0.len());
+        let known = &self.0[start..(start + into.len()).min(self.0.len())];
+        into[..known.len()].copy_from_slice(known);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_large_file_is_no_licence_for_a_large_header() {
+    let bytes = file_bytes(&every_value_type(), &some_tensors());
+    let problem = |header: Vec<u8>| {
+        let (largest, result) = allocations::largest_of(|| Header::read(&Vast(header)));
+        assert!(largest < 1 << 20, "{largest} bytes");
+        result.unwrap_err().to_string()
+    };
+    let architecture = |length: u64| [&length.to_le_bytes()[..], b"general.arch"].concat();
+    let key = problem(patched(&bytes, &architecture(20), &architecture(1 << 38)));
+    assert!(key.starts_with("metadata key number 0 at byte 32 takes 274877906944 bytes, but a header has"), "{key}");
+    let items = |count: u64| [&5u32.to_le_bytes()[..], &count.to_le_bytes(), &(-7i32).to_le_bytes()].concat();
+    let array = problem(patched(&bytes, &items(1), &items(1 << 36)));
+    assert!(array.starts_with("the items of metadata key `i32s` at byte"), "{array}");
+}
+
+#[test]
+fn descriptions_leave_long_arrays_out_however_they_nest() {
+    let inner = |length: usize| Value::Array(Array::Array(vec![Array::U8(vec![0; length])]));
+    let metadata: Metadata = [("short", inner(8)), ("long", inner(9))].into_iter().collect();
+    assert_eq!(metadata.describe(9).into_keys().collect::<Vec<_>>(), ["short"]);
 }
 
 #[test]

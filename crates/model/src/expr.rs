@@ -120,6 +120,8 @@ pub enum ExprError {
     NotRows { op: String },
     #[error("shape {shape:?} has more rows than can be mapped")]
     TooLarge { shape: Vec<u64> },
+    #[error("shape {shape:?} holds no value")]
+    Empty { shape: Vec<u64> },
 }
 
 impl Expr {

@@ -53,10 +53,12 @@ mod eog;
 pub mod finding;
 pub mod gguf;
 pub mod hf_files;
+mod post_processor;
 pub mod pre_tokenizer;
 pub mod special_tokens;
 mod summary;
 mod tokenizer;
 
+pub use post_processor::TemplateError;
 pub use summary::TokenizerSummary;
 pub use tokenizer::{Encoding, Tokenizer, TokenizerError};

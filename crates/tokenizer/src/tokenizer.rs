@@ -16,6 +16,7 @@ use crate::eog;
 use crate::finding::Finding;
 use crate::gguf::{self, FromHfError, GgufOptions, GgufVocabulary, RebuildError, RebuildOptions, VocabularyKind};
 use crate::hf_files::{HfFiles, HfFilesError};
+use crate::post_processor::{self, TemplateError};
 use crate::pre_tokenizer::PreTokenizer;
 use crate::special_tokens::{Role, SpecialTokens};
 use crate::summary::TokenizerSummary;
@@ -35,6 +36,9 @@ pub enum TokenizerError {
         /// Its message.
         message: String,
     },
+    /// A post-processor that no text can be put through.
+    #[error("`tokenizer.json` cannot be used: {0}")]
+    PostProcessor(#[from] TemplateError),
     /// The rebuilt tokenizer has another id for a token than the GGUF.
     #[error("the rebuilt tokenizer has {got:?} at id {id}, the GGUF `{expected}`")]
     Renumbered {
@@ -122,6 +126,9 @@ impl Tokenizer {
         let mut engine = tokenizers::Tokenizer::from_bytes(files.tokenizer_bytes())
             .map_err(|error| TokenizerError::Engine { message: error.to_string() })?;
         let post_processor = engine.get_post_processor().cloned();
+        let spelled = serde_json::to_value(&post_processor)
+            .map_err(|error| TokenizerError::Engine { message: error.to_string() })?;
+        post_processor::check(&spelled)?;
         engine.with_post_processor(None::<PostProcessorWrapper>);
         // A file may carry the batch options of whoever saved it; they would cut or fill every text.
         engine.with_padding(None);

@@ -6,6 +6,9 @@ use crate::source::ByteSource;
 /// The first read of a header; later ones double, so that a large vocabulary takes a few ranged reads.
 const FIRST_CHUNK: u64 = 256 << 10;
 const LARGEST_CHUNK: u64 = 8 << 20;
+/// Ten times what the largest vocabularies take: a header that goes on behind it is damaged, and what it claims may be
+/// as large as the whole file.
+pub(super) const MAX_HEADER_BYTES: u64 = 256 << 20;
 
 /// A position in a source, with the chunk around it.
 pub(super) struct Cursor<'a, S: ByteSource + ?Sized> {
@@ -37,6 +40,9 @@ impl<'a, S: ByteSource + ?Sized> Cursor<'a, S> {
         if count > self.left() {
             let (at, left) = (self.position, self.left());
             return Err(Problem::Truncated { what: what(), at, needed: count, left });
+        }
+        if self.position + count > MAX_HEADER_BYTES {
+            return Err(Problem::HeaderTooLong { what: what(), at: self.position, needed: count });
         }
         let chunk_end = self.chunk_start + self.chunk.len() as u64;
         if self.position + count > chunk_end {

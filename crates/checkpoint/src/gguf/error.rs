@@ -4,6 +4,7 @@ use std::io;
 
 use model::StoredType;
 
+use super::cursor::MAX_HEADER_BYTES;
 use super::metadata::MetadataError;
 use super::{MAX_DIMENSIONS, MAX_NAME_BYTES};
 use crate::file_error::FileError;
@@ -49,6 +50,18 @@ pub enum Problem {
         needed: u64,
         /// Bytes that the file has from there on.
         left: u64,
+    },
+    /// A header beyond all measure.
+    #[error(
+        "{what} at byte {at} takes {needed} bytes, but a header has {MAX_HEADER_BYTES} at most; the file is damaged"
+    )]
+    HeaderTooLong {
+        /// What was being read.
+        what: String,
+        /// Where.
+        at: u64,
+        /// Bytes that it needs.
+        needed: u64,
     },
     /// A count that the file has no room for.
     #[error("claims {count} {what}, which take at least {needed} bytes, {left} are left; it is truncated or damaged")]
@@ -115,7 +128,7 @@ pub enum Problem {
         got: u32,
     },
     /// A name that llama.cpp cannot keep.
-    #[error("tensor name `{name}` has {} bytes, llama.cpp takes at most {}", name.len(), MAX_NAME_BYTES - 1)]
+    #[error("tensor name `{}` has {} bytes, llama.cpp takes at most {}", start(name), name.len(), MAX_NAME_BYTES - 1)]
     NameTooLong {
         /// The name.
         name: String,
@@ -224,6 +237,16 @@ pub enum Problem {
     /// A write against the plan.
     #[error("{0}")]
     Order(#[from] OrderError),
+}
+
+/// As much of a name as a message should hold.
+fn start(name: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut shown: String = name.chars().take(SHOWN).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn version_hint(version: u32) -> &'static str {

@@ -104,11 +104,12 @@ impl Metadata {
         self.pairs.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The pairs as a model's description holds them: without arrays of more than `max_array` items.
+    /// The pairs as a model's description holds them: without arrays of more than `max_array` items, those
+    /// of arrays inside them counted.
     ///
     /// Bytes that are no UTF-8 are replaced; a description explains, it is not written back.
     pub fn describe(&self, max_array: usize) -> BTreeMap<String, MetaValue> {
-        let short = |value: &Value| !matches!(value, Value::Array(array) if array.len() > max_array);
+        let short = |value: &Value| !matches!(value, Value::Array(array) if array.total_len() > max_array);
         let pairs = self.pairs.iter().filter(|(_, value)| short(value));
         pairs.map(|(key, value)| (key.clone(), value.into())).collect()
     }

@@ -166,6 +166,16 @@ impl ValueType {
     }
 }
 
+impl Array {
+    /// The number of items, and of those of arrays among them.
+    pub fn total_len(&self) -> usize {
+        match self {
+            Array::Array(items) => items.iter().map(Array::total_len).sum::<usize>() + items.len(),
+            flat => flat.len(),
+        }
+    }
+}
+
 impl Value {
     /// The type as messages name it: `u32`, `array of string`.
     pub fn describe_type(&self) -> String {

@@ -16,7 +16,12 @@ pub(super) struct Table {
 
 impl Table {
     /// All rows of a source of that shape, which has at least one dimension.
+    ///
+    /// Rows of no values are refused, for a file needs no byte to claim any number of them.
     pub fn whole(source: u32, shape: Vec<u64>) -> Result<Table, ExprError> {
+        if shape.contains(&0) {
+            return Err(ExprError::Empty { shape });
+        }
         let count = rows_of(&shape)?;
         Ok(Table { rows: (0..count as u32).map(|row| (source, row)).collect(), shape })
     }
@@ -50,6 +55,12 @@ impl Table {
 
     /// Parts along a new outermost dimension.
     pub fn stack(tables: &[Table]) -> Result<Table, ExprError> {
+        if let [first, others @ ..] = tables
+            && let Some(other) = others.iter().find(|other| other.shape != first.shape)
+        {
+            let (first, other) = (first.shape.clone(), other.shape.clone());
+            return Err(ExprError::UnlikeParts { op: "stack", first, other });
+        }
         let Table { mut shape, rows } = Table::concat(0, tables)?;
         let parts = tables.len() as u64;
         shape[0] /= parts;

@@ -10,6 +10,7 @@ fn shapes(name: &str) -> Option<Vec<u64>> {
         "k" => Some(vec![4, 5]),
         "conv" => Some(vec![6, 3]),
         "experts" => Some(vec![2, 6, 5]),
+        "claims" => Some(vec![1 << 26, 0]),
         _ => None,
     }
 }
@@ -67,4 +68,8 @@ fn what_does_not_fit_is_said() {
     assert!(matches!(RowMap::compile(&unlike, &shapes), Err(ExprError::UnlikeParts { .. })));
     let reshaped = RowMap::compile(&Expr::tensor("q").reshape([7, 5]), &shapes);
     assert!(matches!(reshaped, Err(ExprError::DoesNotFit { op: "reshape", .. })), "{reshaped:?}");
+    let unlike = Expr::Stack { parts: vec![Expr::tensor("q"), Expr::tensor("k")] };
+    assert!(matches!(RowMap::compile(&unlike, &shapes), Err(ExprError::UnlikeParts { op: "stack", .. })));
+    let empty = RowMap::compile(&Expr::tensor("claims"), &shapes);
+    assert_eq!(empty, Err(ExprError::Empty { shape: vec![1 << 26, 0] }));
 }

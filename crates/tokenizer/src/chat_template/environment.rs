@@ -34,7 +34,7 @@ pub fn build(source: &str, marks: Marks) -> Result<Environment<'static>, Error> 
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(|out, _, value| Ok(out.write_str(&python::to_str(value))?));
+    environment.set_formatter(|out, _, value| Ok(out.write_str(&python::to_str(value)?)?));
     environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", to_json);
@@ -68,7 +68,7 @@ impl fmt::Display for Raised {
 impl std::error::Error for Raised {}
 
 fn raise_exception(message: Value) -> Result<Value, Error> {
-    let message = python::to_str(&message);
+    let message = python::to_str(&message)?;
     Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
 }
 
@@ -111,14 +111,14 @@ fn separator_pair(separators: Option<Value>) -> Result<Option<(String, String)>,
     };
     let parts: Vec<Value> = separators.try_iter()?.collect();
     match parts.as_slice() {
-        [item, key] => Ok(Some((python::to_str(item), python::to_str(key)))),
+        [item, key] => Ok(Some((python::to_str(item)?, python::to_str(key)?))),
         _ => Err(Error::new(ErrorKind::InvalidOperation, "tojson: separators must be a pair")),
     }
 }
 
 /// jinja2's `trim`: `str.strip` with its optional set of characters.
-fn trim(value: Value, characters: Option<String>) -> String {
-    strip(&python::to_str(&value), characters.as_deref(), Sides::Both)
+fn trim(value: Value, characters: Option<String>) -> Result<String, Error> {
+    Ok(strip(&python::to_str(&value)?, characters.as_deref(), Sides::Both))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

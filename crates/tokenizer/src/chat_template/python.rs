@@ -9,36 +9,49 @@ use std::fmt::Write as _;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
+/// A value that nests deeper is refused. CPython refuses about a thousand; a stack should never be put to it.
+const MAX_DEPTH: usize = 200;
+
+fn check_depth(depth: usize) -> Result<(), Error> {
+    if depth <= MAX_DEPTH {
+        return Ok(());
+    }
+    let detail = format!("a value that nests more than {MAX_DEPTH} deep cannot be written");
+    Err(Error::new(ErrorKind::InvalidOperation, detail))
+}
+
 /// `str(value)`: what `{{ value }}` prints.
-pub fn to_str(value: &Value) -> String {
+pub fn to_str(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
+        ValueKind::Undefined => Ok(String::new()),
+        ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
         _ => repr(value),
     }
 }
 
 /// `repr(value)`: how a value looks inside a printed list or dictionary.
-pub fn repr(value: &Value) -> String {
+pub fn repr(value: &Value) -> Result<String, Error> {
     let mut out = String::new();
-    write_repr(&mut out, value);
-    out
+    write_repr(&mut out, value, 0)?;
+    Ok(out)
 }
 
-fn write_repr(out: &mut String, value: &Value) {
+fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    check_depth(depth)?;
     match value.kind() {
         ValueKind::Undefined => out.push_str("Undefined"),
         ValueKind::None => out.push_str("None"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number => out.push_str(&number(value, Spelling::Python)),
         ValueKind::String => write_str_repr(out, value.as_str().unwrap_or_default()),
-        ValueKind::Seq => write_sequence_repr(out, value),
-        ValueKind::Map => write_map_repr(out, value),
+        ValueKind::Seq => write_sequence_repr(out, value, depth + 1)?,
+        ValueKind::Map => write_map_repr(out, value, depth + 1)?,
         _ => out.push_str(&value.to_string()),
     }
+    Ok(())
 }
 
-fn write_sequence_repr(out: &mut String, value: &Value) {
+fn write_sequence_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     let items: Vec<Value> = value.try_iter().map(Iterator::collect).unwrap_or_default();
     let tuple = value.is_tuple();
     out.push(if tuple { '(' } else { '[' });
@@ -46,25 +59,27 @@ fn write_sequence_repr(out: &mut String, value: &Value) {
         if index > 0 {
             out.push_str(", ");
         }
-        write_repr(out, item);
+        write_repr(out, item, depth)?;
     }
     if tuple && items.len() == 1 {
         out.push(',');
     }
     out.push(if tuple { ')' } else { ']' });
+    Ok(())
 }
 
-fn write_map_repr(out: &mut String, value: &Value) {
+fn write_map_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     out.push('{');
     for (index, (key, item)) in entries(value).into_iter().enumerate() {
         if index > 0 {
             out.push_str(", ");
         }
-        write_repr(out, &key);
+        write_repr(out, &key, depth)?;
         out.push_str(": ");
-        write_repr(out, &item);
+        write_repr(out, &item, depth)?;
     }
     out.push('}');
+    Ok(())
 }
 
 /// Quotes a string as CPython does: single quotes unless only those occur inside, unprintable characters by code.
@@ -178,6 +193,7 @@ struct JsonWriter<'a> {
 
 impl JsonWriter<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        check_depth(depth)?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -320,7 +336,15 @@ mod tests {
     #[test]
     fn containers_print_as_in_python() {
         let value = of(r#"{"a": null, "b": [true, 1.0, "it's"], "c": "\u0001é\u200b😀\n"}"#);
-        assert_eq!(repr(&value), r#"{'a': None, 'b': [True, 1.0, "it's"], 'c': '\x01é\u200b😀\n'}"#);
+        assert_eq!(repr(&value).unwrap(), r#"{'a': None, 'b': [True, 1.0, "it's"], 'c': '\x01é\u200b😀\n'}"#);
+    }
+
+    #[test]
+    fn depth_is_no_matter_of_the_stack() {
+        let nested = |depth: usize| (0..depth).fold(Value::from(1), |inner, _| Value::from(vec![inner]));
+        assert_eq!(repr(&nested(200)).unwrap().len(), 401);
+        assert!(repr(&nested(201)).is_err());
+        assert!(json_dumps(&nested(201), &JsonOptions::default()).is_err());
     }
 
     #[test]

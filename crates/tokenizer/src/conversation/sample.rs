@@ -187,7 +187,7 @@ impl SampleBuilder<'_> {
         let behind = behind.unwrap_or(encoding.ids.len());
         let within = |offsets: &Range<usize>| match turn.limit {
             Some(limit) => offsets.start < limit,
-            None => text[offsets.clone()].trim().is_empty(),
+            None => text.get(offsets.clone()).is_some_and(|between| between.trim().is_empty()),
         };
         for token in behind..encoding.ids.len() {
             if self.tokenizer.is_end_of_turn(encoding.ids[token]) {
