@@ -4,7 +4,8 @@
   peft_steps.py tiny OUT                      makes the golden files of stages/train-candle/tests/data/peft-tiny
   peft_steps.py init MODEL OUT                an initial adapter for MODEL: PEFT's A, and a B that is not zero
   peft_steps.py run MODEL DATA INIT OUT       trains; DATA is chats (.jsonl) or samples (.json: ids and learned)
-  peft_steps.py compare RUN PEFT              holds the stage `train` in a run directory of `host` against what `run` wrote
+  peft_steps.py compare RUN PEFT              holds the stage `train` in a run directory of `host` against what `run` wrote,
+                                              and ends with an error where they are further apart than the bars below
 
 Samples come in the file's order, batch after batch, from the beginning again when they end; a step's loss is the sum
 over its learned tokens, divided by their number. Seen with torch 2.15, transformers 5.23, peft 0.21.
@@ -19,6 +20,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, get_cosine_schedule_with_warmup
+
+# How far apart a loss may be, relative, and an A or B at the end, in its norm. PEFT against itself: 3e-7.
+LOSS_BAR, ADAPTER_BAR = 2e-5, 1e-3
 
 
 def chats(path, model):
@@ -137,13 +141,15 @@ def compare(host, peft):
         if point["name"] == "loss":
             ours[point["step"]] = point["value"]
     theirs = json.loads((peft / "run.json").read_text())["losses"]
+    assert len(ours) == len(theirs), f"{len(ours)} steps, theirs {len(theirs)}"
     worst = max(abs(ours[step] - loss) / loss for step, loss in enumerate(theirs, 1))
-    print(f"loss over {len(theirs)} steps: at most {worst:.2e} apart, relative")
+    print(f"loss over {len(theirs)} steps, {theirs[0]:.3f} to {theirs[-1]:.3f}: at most {worst:.2e} apart, relative")
     got, want = (load_file(at / "adapter_model.safetensors") for at in (host / "outputs/train/adapter", peft / "final"))
     assert got.keys() == want.keys(), got.keys() ^ want.keys()
     apart = {name: float((got[name] - want[name]).norm() / want[name].norm()) for name in want}
     name = max(apart, key=apart.get)
-    print(f"adapter: at most {apart[name]:.2e} of the norm apart, in {name}")
+    print(f"adapter, {len(want)} matrices: at most {apart[name]:.2e} of the norm apart, in {name}")
+    assert worst <= LOSS_BAR and apart[name] <= ADAPTER_BAR, f"bars: {LOSS_BAR} and {ADAPTER_BAR}"
 
 
 def main():

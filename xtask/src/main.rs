@@ -23,7 +23,9 @@ usage: cargo xtask COMMAND
                       arguments go to `host run`, e.g. `--set stages.train.with.epochs=2`
   test [ARG…]         prepare, build and check everything, and run all tests; arguments go to the test runner
   bench               training here and in PEFT, side by side; brings PyTorch first, some gigabytes
-  parity              what transformers, PEFT and llama.cpp give: makes the golden files, compares a real model
+  parity [PART…]      what transformers, PEFT and llama.cpp give, held against what we give; all parts or some:
+                      golden (the tests' golden files, made again), convert (GGUF files, byte by byte),
+                      peft (50 training steps, and the result loaded in PEFT and transformers)
 ";
 
 fn main() -> ExitCode {
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn Error>> = match args.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("quickstart", rest)) => quickstart::quickstart(&workspace, rest).map_err(Into::into),
         Some(("test", rest)) => test::test(&workspace, rest).map_err(Into::into),
-        Some(("parity", [])) => parity::parity(&workspace).map_err(Into::into),
+        Some(("parity", rest)) => parity::parity(&workspace, rest).map_err(Into::into),
         Some(("bench", [])) => bench::bench(&workspace).map_err(Into::into),
         _ => {
             eprint!("{USAGE}");

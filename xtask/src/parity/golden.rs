@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::ParityError;
-use super::llama_cpp::LlamaCpp;
-use crate::peers::Peers;
+use super::sides::Sides;
 use crate::workspace::{Workspace, output};
 
 /// Makes every golden file again, where it lies.
 ///
 /// # Errors
 /// Where a script fails, or git sees a difference.
-pub fn make(workspace: &Workspace, peers: &Peers, llama_cpp: &LlamaCpp) -> Result<(), ParityError> {
+pub fn make(sides: &Sides<'_>) -> Result<(), ParityError> {
+    let (workspace, llama_cpp) = (sides.workspace, sides.llama_cpp()?);
     let at = |path: &str| workspace.root().join(path);
     let tiny = ["--steps", "10", "--batch", "3", "--accumulation", "2", "--rank", "4", "--lr", "5e-3"];
     let tiny = tiny.into_iter().chain(["--warmup-percent", "20", "--clip", "0.8", "--threads", "1"]);
@@ -31,9 +31,11 @@ pub fn make(workspace: &Workspace, peers: &Peers, llama_cpp: &LlamaCpp) -> Resul
         ),
     ];
     for (script, args) in &scripts {
-        peers.run(&at(script), args)?;
+        sides.peers.run(&at(script), args)?;
     }
-    unchanged(workspace, &["crates", "stages"].map(Path::new))
+    unchanged(workspace, &["crates", "stages"].map(Path::new))?;
+    println!("golden files: what transformers, PEFT and llama.cpp give today");
+    Ok(())
 }
 
 /// git knows what the files were.

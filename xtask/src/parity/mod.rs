@@ -1,19 +1,24 @@
 //! `cargo xtask parity`: asks transformers, PEFT and llama.cpp anew what the golden files say, and holds what we make of
-//! a real model against what they make of it.
+//! real models against what they make of them.
 
 mod convert;
 mod golden;
 mod llama_cpp;
+mod peft;
+mod sides;
 
 use crate::host::HostError;
-use crate::peers::{PeerError, Peers};
+use crate::peers::PeerError;
 use crate::pip::PipError;
 use crate::workspace::{Workspace, WorkspaceError};
-use llama_cpp::LlamaCpp;
+use sides::Sides;
 
 /// Why there is no parity.
 #[derive(Debug, thiserror::Error)]
 pub enum ParityError {
+    /// No such comparison.
+    #[error("there is no comparison `{name}`; known: {}", known.join(", "))]
+    Unknown { name: String, known: Vec<&'static str> },
     /// Nothing could be built.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
@@ -33,15 +38,59 @@ pub enum ParityError {
     GoldenChanged { files: String },
 }
 
-/// Makes every golden file again, then compares conversions of SmolLM2.
+/// One comparison; it prints what it held against what.
+struct Part {
+    name: &'static str,
+    compare: fn(&Sides<'_>) -> Result<(), ParityError>,
+}
+
+const PARTS: &[Part] = &[
+    // The programs' answers that the tests know, made again.
+    Part { name: "golden", compare: golden::make },
+    // GGUF files, byte by byte.
+    Part { name: "convert", compare: convert::compare },
+    // Training step by step, and what comes of it in PEFT and transformers.
+    Part { name: "peft", compare: peft::compare },
+];
+
+/// Makes the comparisons of these names, all where none is given.
 ///
 /// # Errors
-/// Where a program cannot be brought, or the two sides differ.
-pub fn parity(workspace: &Workspace) -> Result<(), ParityError> {
-    workspace.prepare()?;
-    let peers = Peers::bring(workspace.root())?;
-    let llama_cpp = LlamaCpp::bring(workspace)?;
-    golden::make(workspace, &peers, &llama_cpp)?;
-    println!("golden files: what transformers, PEFT and llama.cpp give today");
-    convert::compare(workspace, &peers, &llama_cpp)
+/// Where a name is unknown, a program cannot be brought, or the two sides differ.
+pub fn parity(workspace: &Workspace, names: &[String]) -> Result<(), ParityError> {
+    let parts = chosen(names)?;
+    let sides = Sides::bring(workspace)?;
+    for part in parts {
+        println!("{}", part.name);
+        (part.compare)(&sides)?;
+    }
+    Ok(())
+}
+
+/// In the order in which they are listed here, whatever the order of the names.
+fn chosen(names: &[String]) -> Result<Vec<&'static Part>, ParityError> {
+    if let Some(name) = names.iter().find(|name| PARTS.iter().all(|part| part.name != name.as_str())) {
+        let known = PARTS.iter().map(|part| part.name).collect();
+        return Err(ParityError::Unknown { name: name.clone(), known });
+    }
+    Ok(PARTS.iter().filter(|part| names.is_empty() || names.iter().any(|name| name == part.name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn names(given: &[&str]) -> Result<Vec<&'static str>, ParityError> {
+        let given: Vec<String> = given.iter().map(|&name| name.into()).collect();
+        Ok(chosen(&given)?.into_iter().map(|part| part.name).collect())
+    }
+
+    #[test]
+    fn parts_are_chosen_by_name() {
+        assert_eq!(names(&[]).unwrap().len(), PARTS.len());
+        assert_eq!(names(&["peft", "golden"]).unwrap(), ["golden", "peft"]);
+        let message = names(&["peft", "pfet"]).unwrap_err().to_string();
+        assert!(message.starts_with("there is no comparison `pfet`; known: golden, convert, "), "{message}");
+    }
 }
