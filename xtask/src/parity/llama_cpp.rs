@@ -80,6 +80,6 @@ fn build(workspace: &Workspace, sources: &Path) -> Result<(), ParityError> {
     }
     run(&mut configure)?;
     let mut make = Command::new(&cmake);
-    make.arg("--build").arg(&build).args(["--parallel", "--target"]).args(TARGETS);
+    make.arg("--build").arg(&build).args(["--parallel", "2", "--target"]).args(TARGETS);
     Ok(run(&mut make)?)
 }
