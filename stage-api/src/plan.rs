@@ -82,6 +82,10 @@ pub struct Estimate {
     /// Bytes that the outputs take on disk.
     #[serde(default)]
     pub disk: Option<u64>,
+    /// The directory that takes them, made or not, where it is not the attempt's: what is downloaded goes into the cache
+    /// of its hub.
+    #[serde(default)]
+    pub disk_at: Option<PathBuf>,
     /// Bytes of scratch files during the run.
     #[serde(default)]
     pub scratch: Option<u64>,

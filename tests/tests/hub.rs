@@ -142,6 +142,18 @@ fn the_pipeline_of_llama_3_2_is_planned_in_less_than_32_mb() {
 }
 
 #[test]
+fn a_download_goes_onto_the_disk_of_the_hubs_cache_and_must_fit_there() {
+    let (hub, dir, _) = tiny();
+    let hub_cache = dir.path("hf/hub").display().to_string();
+    assert_eq!(planned(&hub, &dir)["estimate"]["disk_at"], hub_cache);
+    // A file system that takes nothing, while that of the artifacts has room.
+    let refused = hub.host(&dir).env("HF_HUB_CACHE", "/proc/hub").args(["run", "p.toml", "--json"]).exits(PLAN);
+    refused.complains("into `/proc/hub`, and its disk has 0 B free");
+    assert!(!dir.path("hf").exists());
+    run(&hub, &dir);
+}
+
+#[test]
 fn a_quantization_is_chosen_by_name_and_planned_on_its_header() {
     let (hub, dir) = quantized();
     hub.state().refuse_weights = true;

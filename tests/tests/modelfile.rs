@@ -81,7 +81,10 @@ fn a_model_without_a_chat_template_needs_none() {
 fn the_base_of_an_adapter_stands_behind_from() {
     let dir = Dir::new();
     dir.write("somewhere/tiny.Q8.gguf", tiny_llama::gguf(1));
-    dir.write("chats.jsonl", r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}"#);
+    dir.write(
+        "chats.jsonl",
+        r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}"#,
+    );
     dir.write(
         "p.toml",
         "schema = 1\n[pipeline]\nname = \"tiny\"\n\

@@ -37,7 +37,10 @@ fn events(dir: &Dir, stage: &str) -> Vec<Value> {
 fn a_line_that_is_no_json_is_named() {
     let dir = training(2, &format!("{CHAT}\n{{\"messages\": [\n{CHAT}\n"));
     let failed = dir.host().args(["run", "p.toml"]).exits(PLAN);
-    failed.complains("train: ").complains("chats.jsonl").complains("line 2: not JSON");
+    failed
+        .complains("train: ")
+        .complains("chats.jsonl")
+        .complains("line 2: not JSON, expected one object a line: EOF while parsing a list at column 14");
     dir.write("chats.jsonl", CHAT);
     dir.host().args(["run", "p.toml"]).exits(0);
 }

@@ -1,19 +1,58 @@
-//! Anonymous memory that every stage over a model takes beside its own buffers, as measured.
+//! Anonymous memory that stages over a model take beside their own buffers, as measured.
 
-/// A worker with its libraries and thread stacks, bytes.
+use model::AdapterDescription;
+use model::description::Container;
+
+use crate::ModelInput;
+use crate::vocabulary::JSON_BYTES;
+
+/// A worker with its libraries, thread stacks and job, bytes.
 pub const PROCESS_MEMORY: u64 = 8 << 20;
 
-/// A tokenizer: texts, merges and hash maps, a token.
-const TOKENIZER_PER_TOKEN: u64 = 450;
-/// The vocabulary as a GGUF's key-values: texts and merges, a token.
-const VOCABULARY_PER_TOKEN: u64 = 150;
+/// Bytes of `tokenizer.json` a token, where a description does not say how many they are.
+const JSON_BYTES_PER_TOKEN: u64 = 45;
 
-/// Bytes of a tokenizer of `vocab_size` tokens.
-pub fn tokenizer_memory(vocab_size: u64) -> u64 {
-    vocab_size * TOKENIZER_PER_TOKEN
+/// What a model's vocabulary takes, in times its `tokenizer.json`; more tokens, and more merges a token, make both
+/// larger.
+struct Times {
+    /// As long as the model is open.
+    held: f64,
+    /// To load the tokenizer: texts, merges and hash maps, and what they are made of.
+    loaded: f64,
+    /// To load it and write it as a GGUF's key-values.
+    written: f64,
 }
 
-/// Bytes of a vocabulary of `vocab_size` tokens on its way into a GGUF.
-pub fn vocabulary_memory(vocab_size: u64) -> u64 {
-    vocab_size * VOCABULARY_PER_TOKEN
+const DIRECTORY: Times = Times { held: 0.0, loaded: 9.5, written: 17.0 };
+/// A header is read whole, and the tokenizer is rebuilt from it.
+const GGUF: Times = Times { held: 1.0, loaded: 15.0, written: 17.0 };
+
+/// Bytes of a worker that has opened the model; weights are mapped.
+pub fn opened_memory(model: &ModelInput) -> u64 {
+    PROCESS_MEMORY + of_vocabulary(model, |times| times.held)
+}
+
+/// Bytes that loading the model's tokenizer takes.
+pub fn tokenizer_memory(model: &ModelInput) -> u64 {
+    of_vocabulary(model, |times| times.loaded)
+}
+
+/// Bytes that writing the model's vocabulary into a GGUF takes, its tokenizer included.
+pub fn vocabulary_memory(model: &ModelInput) -> u64 {
+    of_vocabulary(model, |times| times.written)
+}
+
+/// Bytes of an adapter's factors in `f32`.
+pub fn adapter_memory(adapter: &AdapterDescription) -> u64 {
+    adapter.modules.values().map(|m| 4 * m.rank * (m.in_features + m.out_features)).sum()
+}
+
+fn of_vocabulary(model: &ModelInput, times: impl Fn(Times) -> f64) -> u64 {
+    let stated = model.description.tokenizer.as_ref().and_then(|summary| summary[JSON_BYTES].as_u64());
+    let json = stated.unwrap_or(model.reading.architecture.vocab_size * JSON_BYTES_PER_TOKEN);
+    let times = times(match model.description.container {
+        Container::Safetensors => DIRECTORY,
+        Container::Gguf => GGUF,
+    });
+    (json as f64 * times) as u64
 }

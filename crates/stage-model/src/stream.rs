@@ -1,13 +1,15 @@
 //! Rows of a model through an encoder to a writer: a wave of blocks at a time, one block a thread.
 //!
 //! Blocks are whole rows and are written in order, so the bytes do not depend on the number of threads. What is held is
-//! one block of `f32` and its encoding for each thread, whatever the tensor's size.
+//! one block of `f32` and its encoding for each thread, whatever the tensor's size; the next tensor gets the same
+//! buffers.
 
 use std::ops::Range;
 use std::thread;
 
 use checkpoint::view::RowReader;
 use model::StoredType;
+use model::description::StoredTensor;
 use stage_api::{Error, Result};
 
 use crate::stage_error;
@@ -15,70 +17,101 @@ use crate::stage_error;
 /// Values of a block: 2 MiB of `f32`.
 const BLOCK_VALUES: usize = 1 << 19;
 
-/// Bytes that a stream holds at most, for rows that become `to` on `threads` threads.
-pub fn stream_memory(threads: usize, columns: u64, to: StoredType) -> u64 {
-    let values = (BLOCK_VALUES as u64).max(columns);
-    threads as u64 * (4 * values + to.row_bytes(values - values % to.block_len()).unwrap_or(4 * values))
-}
-
 /// Encodes whole rows; called from several threads at once.
 pub type Encode<'a> = dyn Fn(&[f32], &mut [u8]) -> Result<()> + Sync + 'a;
 
-/// Writes `reader`'s rows, merged and in `f32`, as `to` through `encode`. A value that is no number stops it.
-pub fn stream_encoded(
-    reader: &RowReader<'_>,
-    to: StoredType,
-    threads: usize,
-    encode: &Encode<'_>,
-    write: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let columns = reader.columns() as u64;
-    let row_bytes = to.row_bytes(columns).ok_or_else(|| {
-        Error::new("bad_recipe", format!("rows of `{}` ({columns} values) are no whole blocks of {to}", reader.name()))
-    })?;
-    let blocks: Vec<Range<u64>> = reader.blocks(BLOCK_VALUES).collect();
-    let mut buffers = vec![(Vec::new(), Vec::new()); threads.clamp(1, blocks.len().max(1))];
-    for wave in blocks.chunks(buffers.len()) {
-        let results: Vec<Result<()>> = thread::scope(|scope| {
-            let work = wave.iter().zip(&mut buffers).map(|(block, (values, bytes))| {
-                scope.spawn(move || {
-                    let rows = (block.end - block.start) as usize;
-                    values.resize(rows * columns as usize, 0.0);
-                    bytes.resize(rows * row_bytes as usize, 0);
-                    reader.read_finite(block.clone(), values).map_err(stage_error("unreadable_tensor"))?;
-                    encode(values, bytes).map_err(|e| e.with_cause(format!("in tensor `{}`", reader.name())))
-                })
-            });
-            let handles: Vec<_> = work.collect();
-            handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err(worker_panicked(reader)))).collect()
-        });
-        results.into_iter().collect::<Result<()>>()?;
-        for (_, (_, bytes)) in wave.iter().zip(&buffers) {
-            write(bytes)?;
-        }
-    }
-    Ok(())
+/// The buffers through which tensors go, one after the other.
+#[derive(Debug)]
+pub struct RowStream {
+    /// Of each thread.
+    buffers: Vec<Buffers>,
 }
 
-/// Writes `reader`'s rows as they lie; only for readers whose `stored_type` says that they lie in one type.
-pub fn stream_raw(
-    reader: &RowReader<'_>,
-    stored_type: StoredType,
-    write: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let row_bytes = stored_type.row_bytes(reader.columns() as u64).unwrap_or(0) as usize;
-    let mut copy = Vec::new();
-    for block in reader.blocks(BLOCK_VALUES) {
-        match reader.raw_rows(block.clone()) {
-            Some(rows) => write(rows.bytes)?,
-            None => {
-                copy.resize((block.end - block.start) as usize * row_bytes, 0);
-                reader.copy_raw(block, &mut copy).map_err(stage_error("unreadable_tensor"))?;
-                write(&copy)?;
+#[derive(Debug, Default)]
+struct Buffers {
+    values: Vec<f32>,
+    bytes: Vec<u8>,
+}
+
+impl RowStream {
+    /// A stream that keeps `threads` threads busy.
+    pub fn new(threads: usize) -> Self {
+        Self { buffers: (0..threads.max(1)).map(|_| Buffers::default()).collect() }
+    }
+
+    /// Bytes that it holds at most for these tensors, as they come out of the encoder.
+    pub fn memory<'a>(threads: usize, encoded: impl Iterator<Item = &'a StoredTensor>) -> u64 {
+        let (mut values, mut bytes) = (0, 0);
+        for tensor in encoded {
+            let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
+            let rows = (BLOCK_VALUES as u64 / columns).max(1);
+            let block = tensor.values().min(rows * columns);
+            values = values.max(4 * block);
+            bytes = bytes.max(tensor.stored_type.row_bytes(block).unwrap_or(4 * block));
+        }
+        threads.max(1) as u64 * (values + bytes)
+    }
+
+    /// Writes `reader`'s rows, merged and in `f32`, as `to` through `encode`. A value that is no number stops it.
+    pub fn encoded(
+        &mut self,
+        reader: &RowReader<'_>,
+        to: StoredType,
+        encode: &Encode<'_>,
+        write: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let columns = reader.columns();
+        let row_bytes = to.row_bytes(columns as u64).ok_or_else(|| {
+            let rows = format!("rows of `{}` ({columns} values)", reader.name());
+            Error::new("bad_recipe", format!("{rows} are no whole blocks of {to}"))
+        })? as usize;
+        let blocks: Vec<Range<u64>> = reader.blocks(BLOCK_VALUES).collect();
+        for wave in blocks.chunks(self.buffers.len()) {
+            // Buffers grow here and not in the threads, whose allocators would each keep what they once had.
+            for (block, Buffers { values, bytes }) in wave.iter().zip(&mut self.buffers) {
+                let rows = (block.end - block.start) as usize;
+                values.resize(rows * columns, 0.0);
+                bytes.resize(rows * row_bytes, 0);
+            }
+            let results: Vec<Result<()>> = thread::scope(|scope| {
+                let work = wave.iter().zip(&mut self.buffers).map(|(block, Buffers { values, bytes })| {
+                    scope.spawn(move || {
+                        reader.read_finite(block.clone(), values).map_err(stage_error("unreadable_tensor"))?;
+                        encode(values, bytes).map_err(|e| e.with_cause(format!("in tensor `{}`", reader.name())))
+                    })
+                });
+                let handles: Vec<_> = work.collect();
+                handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err(worker_panicked(reader)))).collect()
+            });
+            results.into_iter().collect::<Result<()>>()?;
+            for (_, Buffers { bytes, .. }) in wave.iter().zip(&self.buffers) {
+                write(bytes)?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Writes `reader`'s rows as they lie; only for readers whose `stored_type` says that they lie in one type.
+    pub fn raw(
+        &mut self,
+        reader: &RowReader<'_>,
+        stored_type: StoredType,
+        write: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let row_bytes = stored_type.row_bytes(reader.columns() as u64).unwrap_or(0) as usize;
+        let copy = &mut self.buffers[0].bytes;
+        for block in reader.blocks(BLOCK_VALUES) {
+            match reader.raw_rows(block.clone()) {
+                Some(rows) => write(rows.bytes)?,
+                None => {
+                    copy.resize((block.end - block.start) as usize * row_bytes, 0);
+                    reader.copy_raw(block, copy).map_err(stage_error("unreadable_tensor"))?;
+                    write(copy)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn worker_panicked(reader: &RowReader<'_>) -> Error {

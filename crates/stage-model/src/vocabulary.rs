@@ -35,6 +35,9 @@ pub fn gguf_tokenizer(metadata: &Metadata, pre: Option<&str>) -> Result<(Tokeniz
     Ok((tokenizer, findings.into_iter().map(finding).collect()))
 }
 
+/// The fact that says how large `tokenizer.json` is, rebuilt or as it lies: memory is planned by it.
+pub(crate) const JSON_BYTES: &str = "json_bytes";
+
 /// The tokenizer's summary for a model's description.
 ///
 /// The digest stays out: a tokenizer that went to GGUF is the same one in other bytes, and what is planned must equal
@@ -43,6 +46,7 @@ pub fn describe_tokenizer(tokenizer: &Tokenizer) -> Result<serde_json::Value> {
     let mut summary = serde_json::to_value(tokenizer.summary()).map_err(stage_error("bad_description"))?;
     if let Some(facts) = summary.as_object_mut() {
         facts.shift_remove("sha256");
+        facts.insert(JSON_BYTES.into(), tokenizer.files().tokenizer_bytes().len().into());
     }
     Ok(summary)
 }

@@ -168,7 +168,8 @@ fn rounds() -> usize {
 }
 
 fn strange_text(random: &mut Random) -> String {
-    let all = ["", " ", "a", "é é", "  b", "Ġ Ġ", "\u{0}", "<|im_end|>", "[PAD3]", "[EMPTY_4]", "</s>", "{% if", "{{ 1 }}"];
+    let all =
+        ["", " ", "a", "é é", "  b", "Ġ Ġ", "\u{0}", "<|im_end|>", "[PAD3]", "[EMPTY_4]", "</s>", "{% if", "{{ 1 }}"];
     all[random.below(all.len())].to_owned()
 }
 

@@ -151,11 +151,8 @@ fn key_values_are_the_same_after_a_way_through_files() {
     ];
     for pre in [Some("smollm"), Some("refact"), Some("llama-bpe"), Some("qwen2"), None] {
         for add_special in said {
-            let before = GgufVocabulary {
-                pre: pre.map(str::to_owned),
-                add_special: add_special.to_vec(),
-                ..vocabulary.clone()
-            };
+            let before =
+                GgufVocabulary { pre: pre.map(str::to_owned), add_special: add_special.to_vec(), ..vocabulary.clone() };
             let (rebuilt, _) = Tokenizer::from_gguf(&before, &RebuildOptions::default()).unwrap();
             let (mut after, _) = rebuilt.to_gguf(&options).unwrap();
             if pre == Some("llama-bpe") && before.adds(bos).is_none() {

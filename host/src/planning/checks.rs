@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stage_api::{Estimate, Finding, Input, Severity};
 
-use super::stage_plan::StagePlan;
+use super::disks::DiskUse;
 use crate::pipeline::{OutputRef, ResolvedStage};
 use crate::report::bytes;
 
@@ -44,16 +44,25 @@ pub fn memory(estimate: &Estimate, budget: Option<u64>) -> Option<Finding> {
     })
 }
 
-/// Says so where everything that must be made does not fit on the disk.
-pub fn disk(stages: &[StagePlan], free: Option<u64>) -> Option<Finding> {
-    let free = free?;
-    let to_run = || stages.iter().filter(|s| !s.is_cached()).map(|s| &s.plan.estimate);
-    let outputs: u64 = to_run().filter_map(|e| e.disk).fold(0, u64::saturating_add);
-    // Scratch is deleted when its stage is done, so only the largest counts.
-    let needed = outputs.saturating_add(to_run().filter_map(|e| e.scratch).max().unwrap_or(0));
+/// Says so where what must be made does not fit on a disk.
+pub fn disk(of: &DiskUse) -> Option<Finding> {
+    let (needed, free) = (of.needed, of.disk?.free);
     (needed > free).then(|| {
-        let message = format!("the stages write {}, and the disk has {} free", bytes(needed), bytes(free));
-        Finding::new(Severity::Error, "over_disk", message)
-            .with_help("`host cache list` shows what takes space; `HOST_CACHE_DIR` moves the cache to another disk")
+        let (message, help) = match &of.directory {
+            None => (
+                format!("the stages write {}, and the disk has {} free", bytes(needed), bytes(free)),
+                "`host cache list` shows what takes space; `HOST_CACHE_DIR` moves the cache to another disk",
+            ),
+            Some(directory) => (
+                format!(
+                    "the stages write {} into `{}`, and its disk has {} free",
+                    bytes(needed),
+                    directory.display(),
+                    bytes(free)
+                ),
+                "make room there, or move that directory to another disk",
+            ),
+        };
+        Finding::new(Severity::Error, "over_disk", message).with_help(help)
     })
 }

@@ -1,6 +1,7 @@
 //! Pushes descriptions through the whole pipeline, so that what cannot work is refused before anything is made.
 
 mod checks;
+mod disks;
 mod known;
 mod resources;
 mod stage_plan;
@@ -16,9 +17,11 @@ use stage_api::{Certainty, Finding, Input, Plan, Request, Severity};
 use crate::artifact::{ContentError, Slot, Store, StoreError};
 use crate::key::{KeyInput, KeyParts};
 use crate::pipeline::{Pipeline, ResolvedStage, schema};
+use crate::platform;
 use crate::schedule::Executor;
 use crate::worker::{CatalogueItem, Job, JobResult, Mode, PluginFile, WorkerError, WorkerFailure};
 
+pub use disks::DiskUse;
 pub use known::{Known, KnownOutputs};
 pub use resources::Resources;
 pub use stage_plan::{StagePlan, State};
@@ -44,6 +47,8 @@ pub struct PipelinePlan {
     pub stages: Vec<StagePlan>,
     /// What concerns no single stage.
     pub findings: Vec<Finding>,
+    /// What all stages write, that of the artifacts first.
+    pub disks: Vec<DiskUse>,
     /// What there is to run with.
     pub resources: Resources,
 }
@@ -90,8 +95,9 @@ impl Planner<'_> {
             known.take_plan(stage, &plan);
             stages.push(plan);
         }
-        let findings = checks::disk(&stages, self.resources.disk).into_iter().collect();
-        Ok(PipelinePlan { stages, findings, resources: self.resources.clone() })
+        let disks = disks::disk_uses(&stages, self.resources.disk, platform::disk_of);
+        let findings = disks.iter().filter_map(checks::disk).collect();
+        Ok(PipelinePlan { stages, findings, disks, resources: self.resources.clone() })
     }
 
     /// Plans one stage on what is known about its inputs.

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use serde::Serialize;
 
-use crate::platform;
+use crate::platform::{self, Disk};
 
 /// What there is to run with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,8 +17,8 @@ pub struct Resources {
     pub memory: Option<u64>,
     /// Whether the user set the limit, so that it is enforced.
     pub memory_is_limit: bool,
-    /// Bytes that can be written where artifacts go; `None` where the system does not say.
-    pub disk: Option<u64>,
+    /// The disk that artifacts go onto; `None` where the system does not say.
+    pub disk: Option<Disk>,
     /// Whether network use is forbidden.
     pub offline: bool,
 }
@@ -30,7 +30,7 @@ impl Resources {
             threads: threads.unwrap_or_else(|| available_parallelism().map_or(1, NonZero::get)),
             memory: memory.or_else(platform::available_memory),
             memory_is_limit: memory.is_some(),
-            disk: platform::free_space(artifacts),
+            disk: platform::disk_of(artifacts),
             offline,
         }
     }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
+use super::disks::disk_uses;
 use super::*;
+use crate::platform::Disk;
 use crate::schedule::fake::{Bench, stage};
 
 /// Findings as `stage: code: message`, and each stage's state.
@@ -62,6 +64,25 @@ fn over_memory_and_over_disk_are_refused() {
     ];
     assert_eq!(check(&bench).0, wanted);
     assert!(bench.planner().pipeline().unwrap().is_refused());
+}
+
+#[test]
+fn every_disk_is_looked_at_by_itself() {
+    let stages = [("/hub/one", 300), ("/hub/two", 400), ("/same/hub", 500)];
+    let stages = stages.map(|(at, disk)| stage(&at.replace('/', "-"), &[], json!({ "disk": disk, "disk_at": at })));
+    let bench = Bench::new(stages.into_iter().chain([stage("a", &[], json!({ "disk": 501 }))]).collect());
+    let disk = |device, free| Some(Disk { device, free });
+    let disk_of = |path: &std::path::Path| if path.starts_with("/hub") { disk(7, 699) } else { disk(8, 1) };
+    let plan = bench.planner().pipeline().unwrap();
+    let uses = disk_uses(&plan.stages, disk(8, 1000), disk_of);
+    let shown: Vec<_> = uses.iter().map(|u| (u.directory.as_deref().and_then(|d| d.to_str()), u.needed)).collect();
+    assert_eq!(shown, [(None, 1001), (Some("/hub/one"), 700)]);
+    let messages: Vec<String> = uses.iter().filter_map(checks::disk).map(|f| f.message).collect();
+    let wanted = [
+        "the stages write 1.00 kB, and the disk has 1.00 kB free",
+        "the stages write 700 B into `/hub/one`, and its disk has 699 B free",
+    ];
+    assert_eq!(messages, wanted);
 }
 
 #[test]

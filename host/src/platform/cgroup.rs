@@ -19,12 +19,8 @@ const V1: Version = Version {
     used: "memory.usage_in_bytes",
     reclaimable: ["total_inactive_file", "total_active_file"],
 };
-const V2: Version = Version {
-    mount: "",
-    limit: "memory.max",
-    used: "memory.current",
-    reclaimable: ["inactive_file", "active_file"],
-};
+const V2: Version =
+    Version { mount: "", limit: "memory.max", used: "memory.current", reclaimable: ["inactive_file", "active_file"] };
 
 /// Bytes that this process can still take before a control group around it is full; `None` where none has a limit.
 pub fn available_memory() -> Option<u64> {
@@ -35,7 +31,10 @@ pub fn available_memory() -> Option<u64> {
 /// A group counts with all groups around it.
 fn within(root: &Path, membership: &str) -> Option<u64> {
     let groups = membership.lines().filter_map(|line| group(root, line));
-    groups.flat_map(|(version, group)| group.ancestors().map(|at| room(at, version)).collect::<Vec<_>>()).flatten().min()
+    groups
+        .flat_map(|(version, group)| group.ancestors().map(|at| room(at, version)).collect::<Vec<_>>())
+        .flatten()
+        .min()
 }
 
 /// The version and directory of a line `4:memory:/path` or `0::/path`.

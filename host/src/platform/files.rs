@@ -46,8 +46,20 @@ pub fn link(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Bytes that this user can still write below `path`, which must exist.
-pub fn free_space(path: &Path) -> Option<u64> {
-    let space = rustix::fs::statvfs(path).ok()?;
-    space.f_bavail.checked_mul(space.f_frsize)
+/// A file system, to be written on; as data, what it has free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Disk {
+    /// Its number: what lies on one disk has the same.
+    #[serde(skip)]
+    pub device: u64,
+    /// Bytes that this user can still write.
+    pub free: u64,
+}
+
+/// The disk that `path` lies on, or will lie on once it is made; `None` where the system does not say.
+pub fn disk_of(path: &Path) -> Option<Disk> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let space = rustix::fs::statvfs(existing).ok()?;
+    Some(Disk { device: existing.metadata().ok()?.dev(), free: space.f_bavail.checked_mul(space.f_frsize)? })
 }

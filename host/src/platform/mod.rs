@@ -12,7 +12,7 @@ mod paths;
 mod process;
 
 pub use cpu::cpu_name;
-pub use files::{FileIdentity, free_space, link, sync_directory};
+pub use files::{Disk, FileIdentity, disk_of, link, sync_directory};
 pub use memory::{MemoryUsage, available_memory, own_memory};
 pub use paths::{cache_dir, data_dir, is_library, system_plugin_dir};
 pub use process::{

@@ -1,7 +1,7 @@
 //! A plan as a table.
 
 use super::{Table, bytes, seconds};
-use crate::planning::PipelinePlan;
+use crate::planning::{DiskUse, PipelinePlan};
 
 /// One row a stage, then what it takes altogether.
 pub fn plan_table(plan: &PipelinePlan) -> String {
@@ -31,11 +31,13 @@ fn totals(plan: &PipelinePlan) -> String {
     let estimates = || to_run.iter().map(|s| &s.plan.estimate);
     let of = |have: Option<u64>| have.map(|b| format!(" of {}", bytes(b))).unwrap_or_default();
     let peak = estimates().filter_map(|e| e.memory).max();
-    let disk: u64 = estimates().filter_map(|e| e.disk).sum();
     let time: f64 = estimates().filter_map(|e| e.seconds).sum();
     let mut parts = vec![format!("{} of {} stages to run", to_run.len(), plan.stages.len())];
     parts.extend(peak.map(|p| format!("peak memory {}{}", bytes(p), of(plan.resources.memory))));
-    parts.push(format!("disk {}{}", bytes(disk), of(plan.resources.disk)));
+    for DiskUse { directory, needed, disk } in &plan.disks {
+        let within = directory.as_ref().map(|d| format!(" in {}", d.display())).unwrap_or_default();
+        parts.push(format!("disk {}{}{within}", bytes(*needed), of(disk.map(|d| d.free))));
+    }
     if time > 0.0 {
         parts.push(format!("about {}", seconds(time)));
     }

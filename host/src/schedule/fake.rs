@@ -15,13 +15,14 @@ use super::Executor;
 use crate::artifact::Store;
 use crate::pipeline::{Offer, OutputRef, Pipeline, ResolvedStage};
 use crate::planning::{Planner, Resources};
+use crate::platform::Disk;
 use crate::worker::{
     Answer, Event, Job, JobResult, MemoryPeak, Mode, RunAnswer, SealedFile, SealedOutput, WorkerError, WorkerFailure,
 };
 
 /// Stages that behave as their parameters say:
-/// `{"text": …}` is the output; `"unknown": true` plans an unknown output; `"memory"`, `"disk"`, `"finding"`,
-/// `"resolved"` go into the plan; `"fail"` fails the run, `"fail_plan"` the planning, `"crash"` crashes.
+/// `{"text": …}` is the output; `"unknown": true` plans an unknown output; `"memory"`, `"disk"`, `"disk_at"`,
+/// `"finding"`, `"resolved"` go into the plan; `"fail"` fails the run, `"fail_plan"` the planning, `"crash"` crashes.
 #[derive(Default)]
 pub struct FakeWorkers {
     /// `plan stage` and `run stage`, as they came.
@@ -97,10 +98,11 @@ fn plan(request: &Request) -> Plan {
         _ => description(&text(request)),
     };
     let (memory, disk) = (params["memory"].as_u64(), params["disk"].as_u64());
+    let disk_at = params["disk_at"].as_str().map(PathBuf::from);
     let finding = params["finding"].as_str().map(|m| Finding::new(Severity::Error, "found", m));
     Plan {
         outputs: BTreeMap::from([("model".into(), output)]),
-        estimate: Estimate { memory, disk, ..Estimate::default() },
+        estimate: Estimate { memory, disk, disk_at, ..Estimate::default() },
         findings: finding.into_iter().collect(),
         resolved: params["resolved"].as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
         ..Plan::default()
@@ -157,7 +159,8 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let pipeline = Pipeline { name: "p".into(), file: "/p/p.toml".into(), base_dir: "/p".into(), stages };
-        let (memory, disk) = (Some(1000), Some(1000));
+        // No real disk has this number.
+        let (memory, disk) = (Some(1000), Some(Disk { device: u64::MAX, free: 1000 }));
         let resources = Resources { threads: 1, memory, memory_is_limit: false, disk, offline: true };
         Self { dir, store, pipeline, workers: FakeWorkers::default(), resources, cancel: AtomicBool::new(false) }
     }

@@ -78,11 +78,8 @@ mod tests {
     use super::*;
 
     fn plan(preset: &str, params: Value) -> Result<Recipe, QuantizerError> {
-        let header = GgufHeader {
-            architecture: "llama".into(),
-            metadata: Vec::new(),
-            vocabulary: VocabularyKeys::Llama,
-        };
+        let header =
+            GgufHeader { architecture: "llama".into(), metadata: Vec::new(), vocabulary: VocabularyKeys::Llama };
         Ggml.plan(&RecipeRequest { preset: preset.into(), params, header, tensors: Vec::new() })
     }
 

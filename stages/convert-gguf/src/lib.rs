@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use stage_api::{Context, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{
-    AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, check_model, describe_adapter, describe_model,
-    stream_memory, tokenizer_memory, vocabulary_memory,
+    AdapterInput, ModelInput, PassThrough, RowStream, adapter_memory, check_adapter, check_model, describe_adapter,
+    describe_model, opened_memory, vocabulary_memory,
 };
 
 use params::Params;
@@ -103,14 +103,9 @@ fn plan_model(
     let target = Target::new(ctx, params, model, name)?;
     findings.extend(target.findings());
     findings.extend(ollama::findings(model));
-    let tensors = &target.description.tensors;
-    let streams = tensors.iter().filter_map(|t| Some(stream_memory(ctx.threads(), *t.shape.last()?, t.stored_type)));
-    let vocab_size = model.reading.architecture.vocab_size;
-    let vocabulary = tokenizer_memory(vocab_size) + vocabulary_memory(vocab_size);
     let bytes = target.description.tensor_bytes();
-    let adapter_bytes: u64 = adapter.map_or(0, |a| lora::weights_bytes(&a.description));
     let estimate = Estimate {
-        memory: Some(PROCESS_MEMORY + vocabulary + streams.max().unwrap_or(0) + adapter_bytes),
+        memory: Some(memory(ctx, model, adapter, &target)),
         mapped: Some(model.description.tensor_bytes()),
         disk: Some(bytes + HEADER_BYTES),
         seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 5e8),
@@ -118,6 +113,17 @@ fn plan_model(
     };
     let output = describe_model(&target.description, &model.reading.family)?;
     Ok(Plan { outputs: BTreeMap::from([("model".into(), output)]), estimate, findings, ..Plan::default() })
+}
+
+/// Peak memory. The vocabulary is written first, and its memory serves the tensors; those that pass through are not
+/// held.
+fn memory(ctx: &Context, model: &ModelInput, adapter: Option<&AdapterInput>, target: &Target) -> u64 {
+    let pass_through = PassThrough::new(model, adapter);
+    let tensors = target.sources.iter().zip(&target.description.tensors);
+    let encoded = tensors.filter(|(source, t)| pass_through.stored_type(&source.expr) != Some(t.stored_type));
+    let stream = RowStream::memory(ctx.threads(), encoded.map(|(_, tensor)| tensor));
+    let factors = adapter.map_or(0, |a| adapter_memory(&a.description));
+    opened_memory(model) + factors + stream.max(vocabulary_memory(model))
 }
 
 /// Metadata with the vocabulary: a generous guess for the disk estimate.

@@ -14,20 +14,17 @@ use model::inventory::{GgufTensor, Inventory};
 use model::row_map::Leaf;
 use model::{AdapterDescription, RowMap, StoredType};
 use stage_api::{Context, Error, Estimate, Plan, Result};
-use stage_model::{AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, describe_adapter, stage_error};
+use stage_model::{
+    AdapterInput, ModelInput, PROCESS_MEMORY, adapter_memory, check_adapter, describe_adapter, stage_error,
+};
 
 use crate::naming::file_stem;
 use crate::ollama;
 
-/// Bytes of all factors in `f32`.
-pub fn weights_bytes(adapter: &AdapterDescription) -> u64 {
-    adapter.modules.values().map(|m| 4 * m.rank * (m.in_features + m.out_features)).sum()
-}
-
 pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
     let findings = check_adapter(&base, &adapter.description);
-    let bytes = weights_bytes(&adapter.description);
+    let bytes = adapter_memory(&adapter.description);
     // The factors are held whole; what is moved of them is one tensor's.
     let estimate =
         Estimate { memory: Some(PROCESS_MEMORY + bytes), disk: Some(bytes + (1 << 20)), ..Estimate::default() };

@@ -8,12 +8,8 @@ use checkpoint::gguf::{Gguf, Metadata, Value, Writer};
 use checkpoint::view::ModelView;
 use model::ModelDescription;
 use model::description::VocabularyKeys;
-use model::inventory::GgufTensor;
-use model_api::quantizer::TensorRecipe;
 use stage_api::{Context, Error, Result};
-use stage_model::{
-    AdapterInput, ModelInput, key_values, stage_error, stream_encoded, stream_raw, tokenizer_of, vocabulary_of,
-};
+use stage_model::{AdapterInput, ModelInput, RowStream, key_values, stage_error, tokenizer_of, vocabulary_of};
 use tokenizer::gguf::{Convention, GgufOptions};
 
 use crate::naming::file_stem;
@@ -43,32 +39,23 @@ pub fn write(
     let path = out.join(&file);
     let tensors = &target.description.tensors;
     let mut writer = Writer::create(&path, &metadata, tensors).map_err(stage_error("unwritable_gguf"))?;
+    let mut stream = RowStream::new(ctx.threads());
     for (done, (tensor, recipe)) in target.sources.iter().zip(&target.recipe.tensors).enumerate() {
-        write_tensor(ctx, target, &view, tensor, recipe, &mut writer)?;
+        let reader = view.evaluate(&tensor.name, &tensor.expr).map_err(stage_error("unreadable_tensor"))?;
+        let mut put = |bytes: &[u8]| {
+            ctx.check_cancelled()?;
+            writer.write(&tensor.name, bytes).map_err(stage_error("unwritable_gguf"))
+        };
+        if reader.stored_type() == Some(recipe.stored_type) {
+            stream.raw(&reader, recipe.stored_type, &mut put)?;
+        } else {
+            let encode = |values: &[f32], bytes: &mut [u8]| target.quantizer.encode(&recipe.codec, values, &[], bytes);
+            stream.encoded(&reader, recipe.stored_type, &encode, &mut put)?;
+        }
         ctx.progress("tensors", done as u64 + 1, tensors.len() as u64);
     }
     writer.finish().map_err(stage_error("unwritable_gguf"))?;
     read_back(&path, model)
-}
-
-fn write_tensor(
-    ctx: &Context,
-    target: &Target,
-    view: &ModelView,
-    tensor: &GgufTensor,
-    recipe: &TensorRecipe,
-    writer: &mut Writer,
-) -> Result<()> {
-    let reader = view.evaluate(&tensor.name, &tensor.expr).map_err(stage_error("unreadable_tensor"))?;
-    let mut put = |bytes: &[u8]| {
-        ctx.check_cancelled()?;
-        writer.write(&tensor.name, bytes).map_err(stage_error("unwritable_gguf"))
-    };
-    if reader.stored_type() == Some(recipe.stored_type) {
-        return stream_raw(&reader, recipe.stored_type, &mut put);
-    }
-    let encode = |values: &[f32], bytes: &mut [u8]| target.quantizer.encode(&recipe.codec, values, &[], bytes);
-    stream_encoded(&reader, recipe.stored_type, ctx.threads(), &encode, &mut put)
 }
 
 /// Names the pre-tokenizer.

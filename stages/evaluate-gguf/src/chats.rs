@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
+use stage_model::parse_json_line;
 
 /// Why a file of chats cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ pub fn read(path: &Path) -> Result<Vec<Vec<Value>>, ChatError> {
 }
 
 fn parse(line: &str) -> Result<Vec<Value>, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line = parse_json_line(line.as_bytes()).map_err(|error| error.to_string())?;
     match line.messages.as_slice() {
         [_, .., last] if last["role"] == "assistant" => Ok(line.messages),
         _ => Err("the chat does not end with an answer of `assistant` to something".into()),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stage_model::parse_json_line;
 
 /// Why a file of questions cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,7 @@ pub fn read(path: &Path) -> Result<Vec<Question>, QuestionError> {
 }
 
 fn parse(line: &str, number: usize) -> Result<Question, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let line: Line = parse_json_line(line.as_bytes()).map_err(|error| error.to_string())?;
     let messages = match (line.question, line.messages) {
         (Some(question), None) => vec![json!({"role": "user", "content": question})],
         (None, Some(messages)) if !messages.is_empty() => messages,
@@ -167,7 +168,7 @@ mod tests {
         assert!(error("{\"question\": \"a\", \"required\": [\"b\"]}\n{\"question\": \"a\"}").contains("line 2: every"));
         assert!(error("{\"required\": [\"b\"]}").contains("line 1: give either"));
         assert!(error("{\"question\": \"a\", \"requires\": [\"b\"]}").contains("unknown field `requires`"));
-        assert!(error("nonsense").contains("line 1"));
+        assert!(error("\n\nnonsense").ends_with("line 3: expected ident at column 2"));
         assert!(error("\n\n").contains("no questions"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::ModelDescription;
 use stage_api::{Context, Description, Finding, Result};
-use stage_model::{ModelInput, check_model, describe_model, describe_tokenizer};
+use stage_model::{ModelInput, check_model, describe_model, describe_tokenizer, opened_memory, tokenizer_memory};
 use tokenizer::Tokenizer;
 
 /// What files say about themselves.
@@ -19,6 +19,8 @@ pub struct Headers {
 pub struct Described {
     pub output: Description,
     pub findings: Vec<Finding>,
+    /// Bytes that describing it takes.
+    pub memory: u64,
 }
 
 impl Headers {
@@ -31,6 +33,7 @@ impl Headers {
         findings.extend(model_api::family::findings(&model.reading));
         findings.extend(check_model(&model));
         let output = describe_model(&model.description, &model.reading.family)?;
-        Ok(Described { output, findings })
+        let memory = opened_memory(&model) + tokenizer_memory(&model);
+        Ok(Described { output, findings, memory })
     }
 }

@@ -6,17 +6,18 @@ use std::time::UNIX_EPOCH;
 
 use checkpoint::Checkpoint;
 use checkpoint::hf_directory::CONFIG_FILE;
-use stage_api::{Context, Error, Outcome, Plan, Result};
+use stage_api::{Context, Error, Estimate, Outcome, Plan, Result};
 use stage_model::{model_path, stage_error, tokenizer_of};
 
 use crate::described::{Described, Headers};
 
 pub fn plan(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Plan> {
     let checkpoint = open(path)?;
-    let Described { output, findings } = describe(ctx, &checkpoint, pre, provenance(&checkpoint, pre))?;
+    let Described { output, findings, memory } = describe(ctx, &checkpoint, pre, provenance(&checkpoint, pre))?;
     let outputs = BTreeMap::from([("model".into(), output)]);
     let locations = BTreeMap::from([("model".into(), path.to_owned())]);
-    Ok(Plan { outputs, locations, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
+    let estimate = Estimate { memory: Some(memory), ..Estimate::default() };
+    Ok(Plan { outputs, locations, estimate, findings, pins: pins(&files(&checkpoint))?, ..Plan::default() })
 }
 
 pub fn run(ctx: &Context, path: &Path, pre: Option<&str>) -> Result<Outcome> {

@@ -8,14 +8,14 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use model::StoredType;
 use model::description::{Container, StoredTensor};
+use model::{Expr, StoredType};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use stage_api::{Certainty, Context, Estimate, Outcome, Plan, Port, Result, Signature, Stage, kind};
 use stage_model::{
-    AdapterInput, ModelInput, PROCESS_MEMORY, check_adapter, check_model, describe_model, stream_memory,
-    tokenizer_memory,
+    AdapterInput, ModelInput, PassThrough, RowStream, adapter_memory, check_adapter, check_model, describe_model,
+    opened_memory, tokenizer_memory,
 };
 
 use target::Target;
@@ -88,21 +88,8 @@ impl Stage for Fuse {
         }
         let target = Target::new(ctx, &model, params.dtype.fixed())?;
         let bytes = target.description.tensor_bytes();
-        let columns = target.description.tensors.iter().filter_map(|t| t.shape.last()).copied().max().unwrap_or(1);
-        let adapter_bytes: u64 = adapter
-            .iter()
-            .flat_map(|a| a.description.modules.values())
-            .map(|m| 4 * m.rank * (m.in_features + m.out_features))
-            .sum();
-        // A directory's tokenizer is copied, a GGUF's is rebuilt; tensors that stay as they are pass through unheld.
-        let gguf = model.description.container == Container::Gguf;
-        let vocabulary = if gguf { tokenizer_memory(model.reading.architecture.vocab_size) } else { 0 };
-        let stays =
-            |t: &StoredTensor| model.description.tensor(&t.name).is_some_and(|s| s.stored_type == t.stored_type);
-        let copied = !gguf && adapter.is_none() && target.description.tensors.iter().all(stays);
-        let stream = if copied { 0 } else { stream_memory(ctx.threads(), columns, StoredType::F32) };
         let estimate = Estimate {
-            memory: Some(PROCESS_MEMORY + vocabulary + stream + adapter_bytes),
+            memory: Some(memory(ctx, &model, adapter.as_ref(), &target)),
             mapped: Some(model.description.tensor_bytes()),
             disk: Some(bytes + SIDE_FILES),
             seconds: Some((model.description.tensor_bytes() + bytes) as f64 / 1e9),
@@ -121,6 +108,18 @@ impl Stage for Fuse {
         let output = describe_model(&made, &model.reading.family)?;
         Ok(Outcome { outputs: BTreeMap::from([("model".into(), output)]), ..Outcome::default() })
     }
+}
+
+/// Peak memory. A GGUF's tokenizer is rebuilt and written first, and its memory serves the tensors; those that pass
+/// through are not held.
+fn memory(ctx: &Context, model: &ModelInput, adapter: Option<&AdapterInput>, target: &Target) -> u64 {
+    let gguf = model.description.container == Container::Gguf;
+    let tokenizer = if gguf { tokenizer_memory(model) } else { 0 };
+    let pass_through = PassThrough::new(model, adapter);
+    let passes = |t: &StoredTensor| pass_through.stored_type(&Expr::tensor(&t.name)) == Some(t.stored_type);
+    let encoded = target.description.tensors.iter().filter(|t| !passes(t));
+    let factors = adapter.map_or(0, |a| adapter_memory(&a.description));
+    opened_memory(model) + factors + RowStream::memory(ctx.threads(), encoded).max(tokenizer)
 }
 
 /// Tokenizer files beside the weights: a generous guess for the disk estimate.

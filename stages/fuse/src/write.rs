@@ -11,7 +11,7 @@ use checkpoint::view::ModelView;
 use model::ModelDescription;
 use model::description::StoredTensor;
 use stage_api::{Context, Error, Result};
-use stage_model::{AdapterInput, ModelInput, stage_error, stream_encoded, stream_raw, tokenizer_of};
+use stage_model::{AdapterInput, ModelInput, RowStream, stage_error, tokenizer_of};
 
 use crate::target::Target;
 
@@ -36,8 +36,9 @@ pub fn write(
     let tensors = &target.description.tensors;
     let mut writer =
         ShardedWriter::create(&out, tensors, &format, max_shard_bytes).map_err(stage_error("unwritable_model"))?;
+    let mut stream = RowStream::new(ctx.threads());
     for (done, tensor) in tensors.iter().enumerate() {
-        write_tensor(ctx, &view, tensor, &mut writer)?;
+        write_tensor(ctx, &view, tensor, &mut stream, &mut writer)?;
         ctx.progress("tensors", done as u64 + 1, tensors.len() as u64);
     }
     writer.finish().map_err(stage_error("unwritable_model"))?;
@@ -46,19 +47,25 @@ pub fn write(
     Ok(ModelDescription { tokenizer: model.description.tokenizer.clone(), ..made.describe() })
 }
 
-fn write_tensor(ctx: &Context, view: &ModelView, tensor: &StoredTensor, writer: &mut ShardedWriter) -> Result<()> {
+fn write_tensor(
+    ctx: &Context,
+    view: &ModelView,
+    tensor: &StoredTensor,
+    stream: &mut RowStream,
+    writer: &mut ShardedWriter,
+) -> Result<()> {
     let reader = view.rows(&tensor.name).map_err(stage_error("unreadable_tensor"))?;
     let mut put = |bytes: &[u8]| {
         ctx.check_cancelled()?;
         writer.write(&tensor.name, bytes).map_err(stage_error("unwritable_model"))
     };
     if reader.stored_type() == Some(tensor.stored_type) {
-        return stream_raw(&reader, tensor.stored_type, &mut put);
+        return stream.raw(&reader, tensor.stored_type, &mut put);
     }
     let encode = |values: &[f32], bytes: &mut [u8]| {
         blocks::encode_rows(tensor.stored_type, values, bytes).map_err(stage_error("bad_values"))
     };
-    stream_encoded(&reader, tensor.stored_type, ctx.threads(), &encode, &mut put)
+    stream.encoded(&reader, tensor.stored_type, &encode, &mut put)
 }
 
 /// Tokenizer and kin: copied from a directory, rebuilt from a GGUF's vocabulary.

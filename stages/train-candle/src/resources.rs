@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use decoder::Fast;
 use decoder::plan::Length;
+use stage_model::{ModelInput, opened_memory, tokenizer_memory};
 
-/// The process with its libraries and thread stacks.
-const PROCESS: u64 = 12 << 20;
-/// A tokenizer, a token of its vocabulary: texts, merges, hash maps.
-const TOKENIZER_PER_TOKEN: u64 = 450;
 /// What of the machine's product rate a whole pass reaches: rows are decoded on the way, and not all is products.
 const EFFICIENCY: f64 = 0.6;
 /// How long the product rate is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Bytes that the process and its tokenizer take.
-pub fn process(vocab_size: u64) -> u64 {
-    PROCESS + vocab_size * TOKENIZER_PER_TOKEN
+/// Bytes of a worker with the model open and its tokenizer loaded.
+pub fn base(model: &ModelInput) -> u64 {
+    opened_memory(model) + tokenizer_memory(model)
 }
 
 /// Bytes of tokenized samples: an id and a mark a token.

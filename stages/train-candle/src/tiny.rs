@@ -136,6 +136,13 @@ pub fn tokenizer() -> Tokenizer {
     Tokenizer::from_directory(&tokenizer_files()).unwrap()
 }
 
+/// The length of the difference of two vectors, relative to the second's.
+pub fn apart(got: &[f32], want: &[f32]) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = length(&mut got.iter().zip(want).map(|(a, b)| f64::from(a - b)));
+    difference / length(&mut want.iter().map(|x| f64::from(*x)))
+}
+
 /// A directory with a tiny model in it, and a context over it.
 pub struct Bench {
     pub directory: tempfile::TempDir,

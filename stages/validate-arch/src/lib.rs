@@ -13,7 +13,7 @@ use serde::Deserialize;
 use stage_api::{
     Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
-use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, stage_error};
+use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, opened_memory, stage_error};
 
 use report::Report;
 
@@ -51,7 +51,7 @@ impl Stage for ValidateArch {
         let model = ModelInput::of(ctx, "model")?;
         let adapter = AdapterInput::optional(ctx, "adapter")?;
         let estimate = Estimate {
-            memory: Some(BLOCK_VALUES as u64 * 4),
+            memory: Some(opened_memory(&model) + 4 * BLOCK_VALUES as u64),
             mapped: Some(model.description.tensor_bytes()),
             disk: Some(64 << 10),
             ..Estimate::default()

@@ -21,9 +21,8 @@ pub fn how_to_chat(run_dir: &Path) -> Result<String, HostError> {
 
 /// The command for Ollama, where a `Modelfile` lies beside the GGUF.
 fn ollama(gguf: &Path, name: &str) -> String {
-    modelfile(gguf).map_or_else(String::new, |path| {
-        format!("  ollama create {name} -f {} && ollama run {name}\n", path.display())
-    })
+    modelfile(gguf)
+        .map_or_else(String::new, |path| format!("  ollama create {name} -f {} && ollama run {name}\n", path.display()))
 }
 
 fn modelfile(gguf: &Path) -> Option<PathBuf> {

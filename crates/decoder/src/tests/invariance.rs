@@ -37,37 +37,48 @@ fn threads_change_no_bit() {
     }
 }
 
-#[test]
-fn a_batch_is_its_samples() {
-    let architecture = synthetic::everything();
-    let adapters = adapters(&architecture, 5);
-    let network = fast(&architecture, 2, StoredType::F32);
-    let together = batch(128);
-    let mut sum: Option<crate::Step<crate::Matrix>> = None;
-    let mut rows = Vec::new();
-    for (id, segment) in together.segments().enumerate() {
+/// Each sample of a batch as a batch of its own.
+fn alone(together: &Batch) -> Vec<Batch> {
+    let of = |(id, segment): (usize, std::ops::Range<usize>)| {
         let tokens = &together.ids()[segment.clone()];
         let mut weights = vec![0.0; tokens.len()];
         for target in together.targets().iter().filter(|target| segment.contains(&target.position)) {
             weights[target.position + 1 - segment.start] = target.weight;
         }
-        let alone = Batch::new(&[Sample { id: id as u64, tokens, weights: &weights }]).unwrap();
-        rows.extend(logits(&network, &adapters, &alone));
-        let step = network.gradients(&adapters, &alone, DROPOUT).unwrap();
-        sum = Some(match sum {
-            Some(mut sum) => {
+        Batch::new(&[Sample { id: id as u64, tokens, weights: &weights }]).unwrap()
+    };
+    together.segments().enumerate().map(of).collect()
+}
+
+#[test]
+fn gradients_of_samples_add_up_to_those_of_their_batch() {
+    let together = batch(128);
+    let parts = alone(&together);
+    for architecture in [synthetic::llama(&[]), synthetic::everything()] {
+        let adapters = adapters(&architecture, 5);
+        for (stored_type, dropout) in [(StoredType::F32, DROPOUT), (StoredType::Q4_1, None)] {
+            let network = fast(&architecture, 2, stored_type);
+            let mut sum = network.gradients(&adapters, &parts[0], dropout).unwrap();
+            for part in &parts[1..] {
+                let step = network.gradients(&adapters, part, dropout).unwrap();
                 sum.gradients.add(&step.gradients);
                 sum.loss.loss_sum += step.loss.loss_sum;
                 sum.loss.learned += step.loss.learned;
-                sum
             }
-            None => step,
-        });
+            let want = network.gradients(&adapters, &together, dropout).unwrap();
+            assert_eq!(sum.loss.learned, want.loss.learned);
+            assert_close(&sum, &want, 1e-6);
+        }
     }
-    let want = network.gradients(&adapters, &together, DROPOUT).unwrap();
-    assert_eq!(sum.as_ref().unwrap().loss.learned, want.loss.learned);
-    assert_close(&sum.unwrap(), &want, 1e-6);
-    assert_eq!(rows, logits(&network, &adapters, &together), "a token's logits have the same bits in any batch");
+}
+
+#[test]
+fn the_logits_of_a_token_have_the_same_bits_in_any_batch() {
+    let architecture = synthetic::everything();
+    let (adapters, together) = (adapters(&architecture, 5), batch(128));
+    let network = fast(&architecture, 2, StoredType::F32);
+    let rows: Vec<f32> = alone(&together).iter().flat_map(|part| logits(&network, &adapters, part)).collect();
+    assert_eq!(rows, logits(&network, &adapters, &together));
 }
 
 /// The values that a stored type decodes to, held as f32.

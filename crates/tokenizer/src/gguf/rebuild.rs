@@ -340,7 +340,9 @@ fn tokenizer_config(
 ) -> Value {
     let mut config = Map::new();
     let bos = vocabulary.adds(Role::Bos).or(add_bos.then_some(true));
-    for (role, add) in [(Role::Bos, bos), (Role::Eos, vocabulary.adds(Role::Eos)), (Role::Sep, vocabulary.adds(Role::Sep))] {
+    for (role, add) in
+        [(Role::Bos, bos), (Role::Eos, vocabulary.adds(Role::Eos)), (Role::Sep, vocabulary.adds(Role::Sep))]
+    {
         if let Some(add) = add {
             config.insert(format!("add_{}_token", role.name()), add.into());
         }

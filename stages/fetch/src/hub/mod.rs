@@ -39,13 +39,23 @@ use settings::Settings;
 /// A first guess of the network's speed: 100 Mbit/s.
 const BYTES_PER_SECOND: f64 = 12.5e6;
 
+/// Connections, their certificates and what is received at once, bytes.
+const CLIENT_MEMORY: u64 = 4 << 20;
+
 pub fn plan(ctx: &Context, model: &HubModel, params: &Params) -> Result<Plan> {
     let settings = Settings::from_env()?;
     let cache = RepositoryCache::new(&settings, model);
-    let Planned { commit, location, described, estimate } = if is_offline(ctx, &settings) {
+    let Planned { commit, location, described, missing } = if is_offline(ctx, &settings) {
         plan_offline(ctx, &cache, model, params)?
     } else {
         plan_online(ctx, &Client::new(&settings, model), &cache, model, params)?
+    };
+    let estimate = Estimate {
+        memory: Some(described.memory + CLIENT_MEMORY),
+        disk: Some(missing),
+        disk_at: Some(settings.cache.path().clone()),
+        seconds: Some(missing as f64 / BYTES_PER_SECOND),
+        ..Estimate::default()
     };
     Ok(Plan {
         outputs: BTreeMap::from([("model".into(), described.output)]),
@@ -104,14 +114,14 @@ struct Planned {
     /// Where the model lies, if every file is here.
     location: Option<PathBuf>,
     described: Described,
-    estimate: Estimate,
+    /// Bytes that must still come.
+    missing: u64,
 }
 
 fn plan_offline(ctx: &Context, cache: &RepositoryCache, model: &HubModel, params: &Params) -> Result<Planned> {
     let (commit, target) = offline::find(cache, model, params.commit.as_deref())?;
     let described = describe(ctx, &local::open(&target)?, &cache.snapshot(&commit), model, &commit, params)?;
-    let estimate = Estimate { disk: Some(0), ..Estimate::default() };
-    Ok(Planned { commit, location: Some(target), described, estimate })
+    Ok(Planned { commit, location: Some(target), described, missing: 0 })
 }
 
 fn plan_online(
@@ -130,12 +140,10 @@ fn plan_online(
     let mut described = headers.describe(ctx, provenance(model, &commit, file, params))?;
     described.findings.extend(unnamed(&chosen.choice));
     let missing: u64 = files.iter().map(|file| cache.missing_bytes(file)).sum();
-    let estimate =
-        Estimate { disk: Some(missing), seconds: Some(missing as f64 / BYTES_PER_SECOND), ..Estimate::default() };
     let snapshot = cache.snapshot(&commit);
     let is_here = files.iter().all(|file| snapshot.join(&file.name).is_file());
     let location = is_here.then(|| snapshot.join(chosen.choice.entry()));
-    Ok(Planned { commit, location, described, estimate })
+    Ok(Planned { commit, location, described, missing })
 }
 
 /// Brings everything; gives the commit and what is opened.

@@ -73,8 +73,12 @@ fn system_text_is_kept_merged_or_dropped() {
 fn bad_lines_are_named_with_what_is_expected() {
     let error = |text: &str| load(text, Learn::Assistant, SystemText::Keep, 100).unwrap_err();
     let message = error(&format!("{CHAT}\n{{\"messages\": [\n{{\"question\": 1}}\n{CHAT}\n"));
-    assert!(message.contains("data.jsonl`: line 2: not JSON, expected one object a line"), "{message}");
+    let second =
+        "data.jsonl`: line 2: not JSON, expected one object a line: EOF while parsing a list at column 14; line 3";
+    assert!(message.contains(second), "{message}");
     assert!(message.contains("line 3: keys [\"question\"] are no training record"), "{message}");
+    let message = error(&format!("\u{feff}{CHAT}\r\n  {{\"text\": \"ü\" x}}\r\n"));
+    assert!(message.contains("line 2: not JSON") && message.ends_with("at column 16"), "{message}");
     let message = error(&"{}\n".repeat(8));
     assert!(message.contains("line 5: ") && message.contains("and 3 lines more"), "{message}");
     assert!(error("\n \n").contains("holds no record"));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use stage_model::JsonLineError;
 use tokenizer::conversation::{RecordError, SampleError};
 
 /// Why a file is no data set, with every bad line up to a limit.
@@ -47,7 +48,7 @@ pub struct BadLine {
 pub enum LineProblem {
     /// Not JSON.
     #[error("not JSON, expected one object a line: {0}")]
-    Json(serde_json::Error),
+    Json(JsonLineError),
     /// JSON of no known form.
     #[error(transparent)]
     Record(#[from] RecordError),

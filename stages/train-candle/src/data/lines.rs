@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use stage_model::parse_json_line;
 use tokenizer::conversation::Record;
 
 use super::error::{BadLine, DataError, LineProblem};
@@ -36,21 +37,23 @@ pub fn each_record(
 ) -> Result<u64, DataError> {
     let failed = DataError::read(path);
     let mut reader = BufReader::new(File::open(path).map_err(&failed)?);
-    let (mut line, mut bytes, mut records) = (Vec::new(), 0, 0usize);
+    let (mut line, mut all_bytes, mut records) = (Vec::new(), 0, 0usize);
     let (mut bad, mut more) = (Vec::new(), 0);
     for number in 1.. {
         line.clear();
         let read = reader.read_until(b'\n', &mut line).map_err(&failed)?;
-        if read == 0 || bytes > limit {
+        if read == 0 || all_bytes > limit {
             break;
         }
-        bytes += read as u64;
-        let text = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line).trim_ascii();
-        if text.is_empty() {
+        all_bytes += read as u64;
+        // What stands before the record stays, so that columns are those of the file.
+        let text = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line).trim_ascii_end();
+        let bytes = text.trim_ascii_start().len();
+        if bytes == 0 {
             continue;
         }
         records += 1;
-        match parse(text).and_then(|record| visit(Line { number, bytes: text.len() }, record)) {
+        match parse(text).and_then(|record| visit(Line { number, bytes }, record)) {
             Ok(()) => {}
             Err(problem) if bad.len() < LISTED => bad.push(BadLine { number, problem }),
             Err(_) => more += 1,
@@ -58,12 +61,12 @@ pub fn each_record(
     }
     match (records, bad.is_empty()) {
         (0, _) => Err(DataError::Empty { path: path.to_owned() }),
-        (_, true) => Ok(bytes),
+        (_, true) => Ok(all_bytes),
         (_, false) => Err(DataError::Lines { path: path.to_owned(), lines: bad, more }),
     }
 }
 
 fn parse(line: &[u8]) -> Result<Record, LineProblem> {
-    let value = serde_json::from_slice(line).map_err(LineProblem::Json)?;
+    let value = parse_json_line(line).map_err(LineProblem::Json)?;
     Ok(Record::from_json(&value)?)
 }

@@ -144,7 +144,7 @@ fn estimate(
     let needs = plan::logits(architecture, &modules, rank, &[window], ctx.threads())?;
     let flops = needs.flops * params.tokens as f64 / window as f64;
     // The adapter's values exist twice: as read, and as computed with.
-    let memory = needs.bytes() + needs.adapters + resources::process(architecture.vocab_size);
+    let memory = needs.bytes() + needs.adapters + resources::base(model);
     Ok(Estimate {
         memory: Some(memory),
         mapped: Some(model.description.tensor_bytes()),

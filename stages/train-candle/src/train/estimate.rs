@@ -42,7 +42,7 @@ pub fn estimate(
     let optimizer = step.adapters * if params.gradient_accumulation_steps > 1 { 3 } else { 2 };
     let data = extent.scale(resources::samples(samples)) + resources::samples(held_out);
     Ok(Estimate {
-        memory: Some(step.bytes() + optimizer + data + resources::process(architecture.vocab_size)),
+        memory: Some(step.bytes() + optimizer + data + resources::base(model)),
         mapped: Some(model.description.tensor_bytes()),
         disk: Some(step.adapters + CONFIG_BYTES),
         flops: Some(flops),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use checkpoint::adapter::{Adapter, Matrix};
+use checkpoint::adapter::Adapter;
 use checkpoint::{Checkpoint, ModelView};
 use decoder::from_view::{ViewWeights, adapters_of};
 use decoder::{Fast, Network};
@@ -47,12 +47,6 @@ fn json<T: for<'de> Deserialize<'de>>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(data(name)).unwrap()).unwrap()
 }
 
-fn apart(got: &[f32], want: &Matrix) -> f64 {
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let difference = norm(&mut got.iter().zip(&want.values).map(|(a, b)| f64::from(a - b)));
-    difference / norm(&mut want.values.iter().map(|x| f64::from(*x)))
-}
-
 #[test]
 fn losses_and_adapters_are_pefts() {
     let reading = tiny::reading(64);
@@ -91,7 +85,7 @@ fn losses_and_adapters_are_pefts() {
     for adapter in adapters.iter() {
         let theirs = &trained.modules[&adapter.module];
         for (got, want) in [(&adapter.a, &theirs.a), (&adapter.b, &theirs.b)] {
-            let apart = apart(got.values(), want);
+            let apart = tiny::apart(got.values(), &want.values);
             assert!(apart < 1e-4, "`{}` is {apart:e} of its norm apart", adapter.module);
         }
     }
