@@ -123,8 +123,8 @@ impl Tokenizer {
     /// # Errors
     /// A `tokenizer.json` that the tokenizers crate refuses, a chat template that does not compile.
     pub fn from_files(files: HfFiles) -> Result<Self, TokenizerError> {
-        let mut engine = tokenizers::Tokenizer::from_bytes(files.tokenizer_bytes())
-            .map_err(|error| TokenizerError::Engine { message: error.to_string() })?;
+        let mut engine = unpanicked(|| tokenizers::Tokenizer::from_bytes(files.tokenizer_bytes()))
+            .map_err(|message| TokenizerError::Engine { message })?;
         let post_processor = engine.get_post_processor().cloned();
         let spelled = serde_json::to_value(&post_processor)
             .map_err(|error| TokenizerError::Engine { message: error.to_string() })?;
@@ -191,16 +191,15 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Encoding, TokenizerError> {
-        let failed =
-            |error: tokenizers::Error| TokenizerError::Encode { bytes: text.len(), message: error.to_string() };
-        let plain = self.engine.encode(text, false).map_err(failed)?;
+        let failed = |message: String| TokenizerError::Encode { bytes: text.len(), message };
+        let plain = unpanicked(|| self.engine.encode(text, false)).map_err(failed)?;
         let mut encoding = Encoding {
             ids: plain.get_ids().to_vec(),
             offsets: plain.get_offsets().iter().map(|(start, end)| *start..*end).collect(),
             added: vec![false; plain.len()],
         };
         if add_special_tokens {
-            let (before, after) = self.added_tokens(plain).map_err(failed)?;
+            let (before, after) = unpanicked(|| self.added_tokens(plain)).map_err(failed)?;
             let end = text.len();
             encoding.offsets.splice(0..0, before.iter().map(|_| 0..0));
             encoding.offsets.extend(after.iter().map(|_| end..end));
@@ -228,9 +227,8 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Decode`].
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        self.engine
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| TokenizerError::Decode { ids: ids.len(), message: error.to_string() })
+        unpanicked(|| self.engine.decode(ids, skip_special_tokens))
+            .map_err(|message| TokenizerError::Decode { ids: ids.len(), message })
     }
 
     /// The id of a token's text as the vocabulary spells it.
@@ -308,6 +306,15 @@ impl Tokenizer {
             ollama_template: self.chat_template().and_then(ollama_template).is_some(),
             sha256: digest(&self.files),
         }
+    }
+}
+
+/// Runs the tokenizers crate, which trusts what it has loaded and panics where that contradicts itself.
+fn unpanicked<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    // Nothing that was being written is used after a panic: the error ends what was asked for.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("its parts contradict one another, on which the tokenizers crate panicked".into()),
     }
 }
 
