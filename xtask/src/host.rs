@@ -88,6 +88,17 @@ impl RunReport {
     }
 }
 
+impl StageReport {
+    /// A final figure of the stage.
+    ///
+    /// # Errors
+    /// Where the stage tells none of that name.
+    pub fn metric(&self, name: &str) -> Result<f64, HostError> {
+        let missing = || HostError::Missing { what: format!("metric `{name}` of stage `{}`", self.stage) };
+        self.metrics.get(name).copied().ok_or_else(missing)
+    }
+}
+
 /// The GGUF of an artifact that is a file, or a directory with one GGUF in it.
 ///
 /// # Errors

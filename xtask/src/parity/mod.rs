@@ -1,9 +1,11 @@
 //! `cargo xtask parity`: asks transformers, PEFT and llama.cpp anew what the golden files say, and holds what we make of
 //! real models against what they make of them.
 
+mod bases;
 mod convert;
 mod golden;
 mod llama_cpp;
+mod lora;
 mod peft;
 mod sides;
 
@@ -49,6 +51,10 @@ const PARTS: &[Part] = &[
     Part { name: "golden", compare: golden::make },
     // GGUF files, byte by byte.
     Part { name: "convert", compare: convert::compare },
+    // GGUF files of every type and kind as bases, to the bit.
+    Part { name: "bases", compare: bases::compare },
+    // A GGUF LoRA in llama.cpp.
+    Part { name: "lora", compare: lora::compare },
     // Training step by step, and what comes of it in PEFT and transformers.
     Part { name: "peft", compare: peft::compare },
 ];
@@ -91,6 +97,6 @@ mod tests {
         assert_eq!(names(&[]).unwrap().len(), PARTS.len());
         assert_eq!(names(&["peft", "golden"]).unwrap(), ["golden", "peft"]);
         let message = names(&["peft", "pfet"]).unwrap_err().to_string();
-        assert!(message.starts_with("there is no comparison `pfet`; known: golden, convert, "), "{message}");
+        assert!(message.starts_with("there is no comparison `pfet`; known: golden, convert, bases, "), "{message}");
     }
 }

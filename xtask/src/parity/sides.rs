@@ -40,6 +40,11 @@ impl<'a> Sides<'a> {
         LlamaCpp::bring(self.workspace)
     }
 
+    /// Our program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// A file in `xtask/parity`.
     pub fn script(&self, name: &str) -> PathBuf {
         self.workspace.root().join("xtask/parity").join(name)
