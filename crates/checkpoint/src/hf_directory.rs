@@ -91,7 +91,8 @@ impl HfDirectory {
             return Err(DirectoryError::NoConfig { dir: path.to_owned() });
         }
         let json = fs::read(&file).map_err(|error| DirectoryError::Io { path: file.clone(), error })?;
-        let config = serde_json::from_slice(&json).map_err(|error| DirectoryError::ConfigJson { path: file, error })?;
+        let config =
+            model::python_json::parse(&json).map_err(|error| DirectoryError::ConfigJson { path: file, error })?;
         Ok(Self { path: path.to_owned(), config })
     }
 
@@ -162,5 +163,13 @@ mod tests {
         assert!(error.ends_with("; convert pytorch_model.bin to safetensors first"), "{error}");
         fs::write(dir.path().join("config.json"), "{").unwrap();
         assert!(HfDirectory::open(dir.path()).unwrap_err().to_string().contains("is not valid JSON"));
+    }
+
+    #[test]
+    fn infinity_as_python_writes_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.json"), r#"{"time_step_limit": [0.0, Infinity]}"#).unwrap();
+        let directory = HfDirectory::open(dir.path()).unwrap();
+        assert_eq!(directory.config()["time_step_limit"][1], "Infinity");
     }
 }

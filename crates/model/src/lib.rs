@@ -11,6 +11,7 @@ pub mod architecture;
 pub mod description;
 pub mod expr;
 pub mod inventory;
+pub mod python_json;
 pub mod row_map;
 pub mod stored_type;
 
