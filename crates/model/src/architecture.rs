@@ -71,6 +71,10 @@ pub enum Branch {
     Attention(Attention),
     /// A gated linear unit.
     Glu(Glu),
+    /// A mixture of gated linear units.
+    Experts(Experts),
+    /// A selective state space.
+    Mamba2(Mamba2),
     /// A layer kind that this vocabulary lacks. It can be checked, fused and converted, not trained.
     Other(OtherBranch),
 }
@@ -200,6 +204,83 @@ pub enum GluInput {
     },
 }
 
+/// A sparse mixture of gated linear units, <https://arxiv.org/abs/1701.06538>: with `l = router(x)` and `T` the
+/// `experts_per_token` greatest of `l`, `y = Σ_{e ∈ T} softmax(l[T])_e · down_e(act(gate_e(x)) ⊙ up_e(x))`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experts {
+    /// One output an expert.
+    pub router: Linear,
+    /// How many experts a token goes through.
+    pub experts_per_token: u64,
+    /// Each expert's gate rows, then its up rows.
+    pub gate_up: StackedLinear,
+    /// Back to the residual stream.
+    pub down: StackedLinear,
+    /// The gate's non-linearity.
+    pub activation: Activation,
+}
+
+/// One linear an expert, without bias; the weights of all lie in one tensor `(num_experts, out_features, in_features)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StackedLinear {
+    /// The module path; the tensor is its `weight`.
+    pub module: String,
+    /// How many linears there are.
+    pub num_experts: u64,
+    /// Columns of each.
+    pub in_features: u64,
+    /// Rows of each.
+    pub out_features: u64,
+}
+
+impl StackedLinear {
+    /// The weight's tensor name.
+    pub fn weight(&self) -> String {
+        format!("{}.weight", self.module)
+    }
+}
+
+/// Mamba-2, <https://arxiv.org/abs/2405.21060>. `in_proj(x)` is split into `z`, `xBC` and `dt`; then
+/// `xBC ← silu(conv1d(xBC))`, causal and by channel, is split into `x`, `B` and `C`; `Δ = clamp(softplus(dt + dt_bias))`;
+/// per head `S_t = exp(Δ_t·A)·S_{t-1} + Δ_t·x_t·B_tᵀ` with `A = -exp(A_log)` and `y_t = S_t·C_t + D·x_t`; and the result
+/// is `out_proj(norm(y ⊙ silu(z)))`. The state begins at zero in every sequence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mamba2 {
+    /// `2 · inner + 2 · num_groups · state_size + num_heads` outputs, with `inner = num_heads · head_dim`.
+    pub in_proj: Linear,
+    /// The convolution's tensor, `(inner + 2 · num_groups · state_size, 1, kernel_size)`.
+    pub conv_weight: String,
+    /// Its bias, one value a channel.
+    pub conv_bias: Option<String>,
+    /// Tokens that the convolution sees, the present one included.
+    pub kernel_size: u64,
+    /// `(num_heads)`
+    pub a_log: String,
+    /// `(num_heads)`
+    pub d: String,
+    /// `(num_heads)`
+    pub dt_bias: String,
+    /// Bounds of `Δ`; `None` for no bound.
+    pub time_step_min: Option<f32>,
+    /// See [`Mamba2::time_step_min`].
+    pub time_step_max: Option<f32>,
+    /// Heads of the state.
+    pub num_heads: u64,
+    /// Features of a head.
+    pub head_dim: u64,
+    /// Columns of a head's state.
+    pub state_size: u64,
+    /// Groups of heads that share `B` and `C`; divides `num_heads`.
+    pub num_groups: u64,
+    /// The norm of the gated result, `(inner)` weights: each group of heads by itself.
+    pub norm: Norm,
+    /// Back to the residual stream.
+    pub out_proj: Linear,
+}
+
 /// A gate's non-linearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -242,16 +323,26 @@ impl Architecture {
 }
 
 impl Branch {
+    /// The branch's linears that there is one of for every expert.
+    pub fn stacked(&self) -> Vec<&StackedLinear> {
+        match self {
+            Branch::Experts(experts) => vec![&experts.gate_up, &experts.down],
+            _ => Vec::new(),
+        }
+    }
+
     /// The layer kind's name.
     pub fn kind(&self) -> &str {
         match self {
             Branch::Attention(_) => "attention",
             Branch::Glu(_) => "glu",
+            Branch::Experts(_) => "experts",
+            Branch::Mamba2(_) => "mamba2",
             Branch::Other(other) => &other.kind,
         }
     }
 
-    /// The branch's linears in the order in which they are computed.
+    /// The branch's linears in the order in which they are computed; those of experts are [`Branch::stacked`].
     pub fn linears(&self) -> Vec<&Linear> {
         match self {
             Branch::Attention(a) => vec![&a.q, &a.k, &a.v, &a.o],
@@ -259,6 +350,8 @@ impl Branch {
                 GluInput::Separate { gate, up } => vec![gate, up, &glu.down],
                 GluInput::Fused { gate_up } => vec![gate_up, &glu.down],
             },
+            Branch::Experts(experts) => vec![&experts.router],
+            Branch::Mamba2(mamba) => vec![&mamba.in_proj, &mamba.out_proj],
             Branch::Other(other) => other.linears.iter().collect(),
         }
     }

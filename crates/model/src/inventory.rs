@@ -56,6 +56,16 @@ pub enum Role {
     GluUp,
     GluGateUp,
     GluDown,
+    /// A router of experts; llama.cpp computes it in `f32`.
+    Router,
+    ExpertsGate,
+    ExpertsUp,
+    ExpertsGateUp,
+    ExpertsDown,
+    MambaIn,
+    MambaOut,
+    /// A convolution, or a vector of a state space: small, and always `f32` in a GGUF.
+    StateSpace,
     /// RoPE frequency divisors.
     Frequencies,
 }
@@ -63,7 +73,7 @@ pub enum Role {
 impl Role {
     /// Whether the tensor is a matrix that may be quantized; everything else stays `f32` in a GGUF.
     pub fn is_matrix(self) -> bool {
-        !matches!(self, Role::Norm | Role::Bias | Role::Frequencies)
+        !matches!(self, Role::Norm | Role::Bias | Role::Router | Role::StateSpace | Role::Frequencies)
     }
 }
 

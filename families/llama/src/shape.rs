@@ -1,24 +1,14 @@
 //! What a Llama is, whoever wrote it down.
 
-use model::architecture::Rope;
-use model::description::Assumed;
-use model::inventory::{Dialect, IgnoredTensor};
-use serde_json::Value;
+use model::architecture::{Activation, Rope};
+use model::inventory::IgnoredTensor;
+use model::{Architecture, Inventory};
+use transformer::{AttentionPart, Builder, GluPart, Shape};
 
-/// The numbers of one model.
-pub struct Shape {
-    pub vocab_size: u64,
-    pub hidden_size: u64,
-    pub intermediate_size: u64,
-    pub num_hidden_layers: u64,
-    pub num_attention_heads: u64,
-    pub num_key_value_heads: u64,
-    pub head_dim: u64,
-    pub max_position_embeddings: u64,
-    pub rms_norm_eps: f32,
+/// The numbers of one Llama.
+pub struct Llama {
+    pub shape: Shape,
     pub rope: Rope,
-    /// Whether the embedding serves as head.
-    pub tied: bool,
     /// Biases of the query, key and value projections.
     pub qkv_bias: bool,
     /// The bias of the output projection.
@@ -27,13 +17,17 @@ pub struct Shape {
     pub mlp_bias: bool,
 }
 
-/// A shape with what reading it brought to light.
-pub struct Seen {
-    pub shape: Shape,
-    pub dialect: Dialect,
-    /// The published configuration.
-    pub config: Value,
-    pub ignored: Vec<IgnoredTensor>,
-    pub assumed: Vec<Assumed>,
-    pub notes: Vec<String>,
+impl Llama {
+    /// What it computes and every tensor of it.
+    pub fn build(&self, ignored: Vec<IgnoredTensor>) -> (Architecture, Inventory) {
+        let usual = AttentionPart::usual(&self.shape, &self.rope);
+        let attention = AttentionPart { interleaved: true, qkv_bias: self.qkv_bias, o_bias: self.o_bias, ..usual };
+        let Shape { intermediate_size, num_hidden_layers, .. } = self.shape;
+        let glu = GluPart { intermediate_size, activation: Activation::Silu, bias: self.mlp_bias };
+        let mut model = Builder::new(&self.shape, Some(&self.rope));
+        for _ in 0..num_hidden_layers {
+            model.layer().pre_norm(&attention, &glu, 1.0);
+        }
+        model.finish(ignored)
+    }
 }

@@ -12,9 +12,13 @@ use serde_json::{Value, json};
 /// The parameters of llama3 scaling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Llama3 {
+    /// The divisor of the low frequencies.
     pub factor: f64,
+    /// Wavelengths above context / this are divided whole.
     pub low_freq_factor: f64,
+    /// Wavelengths below context / this stay.
     pub high_freq_factor: f64,
+    /// The context.
     pub original_max_position_embeddings: f64,
 }
 
