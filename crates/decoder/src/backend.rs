@@ -15,6 +15,8 @@ use crate::error::Result;
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
 use crate::random::Mask;
+use crate::routing::Routing;
+use crate::state_space::{ConvWeights, ScanShape, ScanWeights};
 
 /// `y = x · Wᵀ` with W, `(out_features, in_features)`, that is never trained.
 pub trait FrozenLinear<B: Backend> {
@@ -48,9 +50,9 @@ pub struct Side<'a, B: Backend> {
 /// A norm's weights.
 #[derive(Debug)]
 pub struct NormWeights<V> {
-    /// `(features)`, offset included.
+    /// Offset included: `(features)`, or as many values as a token has, a group of `features` after the other.
     pub weight: V,
-    /// Values that are normed together: all of a token, or a head.
+    /// Values that are normed together: all of a token, a head, or a group.
     pub features: usize,
     /// Added to the mean square.
     pub eps: f32,
@@ -134,6 +136,8 @@ pub trait Backend: Sized {
     type Linear: FrozenLinear<Self>;
     /// Sines and cosines of a batch's positions.
     type Rotation;
+    /// What a scan keeps for its derivative.
+    type States;
 
     /// A pass over `batch` begins: what was kept for batches of another size may go.
     fn begin(&self, _batch: &Batch) {}
@@ -209,6 +213,74 @@ pub trait Backend: Sized {
     fn select(&self, x: &Self::Tensor, tokens: &[usize]) -> Result<Self::Tensor>;
     /// Puts tokens back among `total`; the others are zero.
     fn scatter(&self, x: &Self::Tensor, tokens: &[usize], total: usize) -> Result<Self::Tensor>;
+
+    /// The `count` features with the greatest values of every token, the greatest first, ties to the lower index.
+    fn choose(&self, logits: &Self::Tensor, count: usize) -> Result<Vec<u32>>;
+    /// Softmax over the chosen logits, `(tokens, experts of a token)`.
+    fn expert_weights(&self, logits: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
+    /// The derivative of [`Backend::expert_weights`], which are given, by all logits.
+    fn expert_weights_backward(
+        &self,
+        weights: &Self::Tensor,
+        routing: &Routing,
+        dweights: &Self::Tensor,
+    ) -> Result<Self::Tensor>;
+    /// `x · Wᵀ` with the weight of each slot's expert.
+    fn expert_products(&self, experts: &[Self::Linear], x: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
+    /// `dy · W` with the weight of each slot's expert.
+    fn expert_products_back(
+        &self,
+        experts: &[Self::Linear],
+        dy: &Self::Tensor,
+        routing: &Routing,
+    ) -> Result<Self::Tensor>;
+    /// Every slot times its weight.
+    fn weigh(&self, x: Self::Tensor, weights: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
+    /// The derivative of [`Backend::weigh`]: `dx`, `dweights`.
+    fn weigh_backward(
+        &self,
+        x: &Self::Tensor,
+        weights: &Self::Tensor,
+        routing: &Routing,
+        dy: Self::Tensor,
+    ) -> Result<(Self::Tensor, Self::Tensor)>;
+    /// The sum of every token's slots; its derivative selects tokens.
+    fn combine(&self, x: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
+
+    /// `silu(conv(x))` within each segment.
+    fn convolve(
+        &self,
+        x: &Self::Tensor,
+        conv: &ConvWeights<Self::Vector>,
+        segments: &[Range<usize>],
+    ) -> Result<Self::Tensor>;
+    /// The derivative of [`Backend::convolve`] at `x`.
+    fn convolve_backward(
+        &self,
+        x: &Self::Tensor,
+        conv: &ConvWeights<Self::Vector>,
+        segments: &[Range<usize>],
+        dy: Self::Tensor,
+    ) -> Result<Self::Tensor>;
+    /// `S_t = exp(Δ_t·A)·S_{t-1} + Δ_t·x_t·B_tᵀ`, `y_t = S_t·C_t + D·x_t` for every head within each segment, with
+    /// `Δ = clamp(softplus(dt + dt_bias))`; given x, B and C together, and `dt`.
+    fn scan(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Self::Vector>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Self::Tensor; 2],
+    ) -> Result<(Self::Tensor, Self::States)>;
+    /// The derivative of [`Backend::scan`]: by x, B and C together, and by `dt`.
+    fn scan_backward(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Self::Vector>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Self::Tensor; 2],
+        states: Self::States,
+        dy: &Self::Tensor,
+    ) -> Result<[Self::Tensor; 2]>;
 
     /// `Σ weight · (log Σ exp(logits) - logits[target])` and its derivative by `x`; `x` has one token a target. The
     /// logits of all tokens at once never exist.

@@ -12,7 +12,7 @@ pub type Result<T, E = DecoderError> = std::result::Result<T, E>;
 pub enum DecoderError {
     /// A layer kind that nobody here computes.
     #[error(
-        "layer {layer} has a `{kind}`, which this decoder does not compute (hint: it computes `attention` and `glu`)"
+        "layer {layer} has a `{kind}`, which this decoder does not compute (hint: it computes `attention`, `glu`, `experts` and `mamba2`)"
     )]
     Unsupported {
         /// The layer's index.

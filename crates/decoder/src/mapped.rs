@@ -107,6 +107,23 @@ impl MappedMatrix {
         Self::new(columns, vec![Segment { source: Arc::new(source), rows }])
     }
 
+    /// Some of the rows, which lie within the matrix, as a matrix of their own.
+    pub fn of_rows(&self, rows: Range<usize>) -> Self {
+        let mut part = Self { rows: rows.len(), columns: self.columns, granularity: 1, segments: Vec::new() };
+        for (first, segment) in &self.segments {
+            let end = first + segment.rows.count() as usize;
+            let own = rows.start.max(*first)..rows.end.min(end);
+            if own.is_empty() {
+                continue;
+            }
+            let within = own.start - first..own.end - first;
+            let source = Arc::clone(&segment.source);
+            part.granularity = least_common_multiple(part.granularity, source.granularity());
+            part.segments.push((own.start - rows.start, Segment { source, rows: some_of(&segment.rows, within) }));
+        }
+        part
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -140,6 +157,13 @@ impl MappedMatrix {
             segment.source.decode(segment.rows.get((row - first) as u64), columns.clone(), into)?;
         }
         Ok(())
+    }
+}
+
+fn some_of(rows: &Rows, range: Range<usize>) -> Rows {
+    match rows {
+        Rows::Range { first, .. } => Rows::Range { first: first + range.start as u64, count: range.len() as u64 },
+        Rows::List(rows) => Rows::List(rows[range].to_vec()),
     }
 }
 
@@ -177,6 +201,14 @@ mod tests {
         for (i, row) in [1, 2, 3].into_iter().enumerate() {
             let want = &values[row * 64 + 32..row * 64 + 64];
             assert!(part[i * 32..i * 32 + 32].iter().zip(want).all(|(a, b)| (a - b).abs() < 0.1));
+        }
+        for rows in [0..1, 1..3, 2..4, 0..4] {
+            let own = matrix.of_rows(rows.clone());
+            let (mut got, mut want) = (vec![0.0; rows.len() * 64], vec![0.0; rows.len() * 64]);
+            own.decode(0..rows.len(), 0..64, &mut got).unwrap();
+            matrix.decode(rows.clone(), 0..64, &mut want).unwrap();
+            assert_eq!((own.rows(), own.granularity()), (rows.len(), if rows.start < 2 { 32 } else { 1 }));
+            assert_eq!(got, want, "{rows:?}");
         }
     }
 

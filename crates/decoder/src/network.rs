@@ -157,7 +157,7 @@ impl<B: Backend> Network<B> {
     }
 
     /// The residual stream after the last layer; `keep` gets what each sublayer saved.
-    fn forward(&self, pass: &Pass<'_, B>, mut keep: impl FnMut(sublayer::Saved<B::Tensor>)) -> Result<B::Tensor> {
+    fn forward(&self, pass: &Pass<'_, B>, mut keep: impl FnMut(sublayer::Saved<B>)) -> Result<B::Tensor> {
         let table = self.embedding.as_ref().unwrap_or(&self.head.weight);
         let mut h = self.backend.embed(table, pass.batch.ids(), self.embedding_scale)?;
         for sublayer in &self.sublayers {

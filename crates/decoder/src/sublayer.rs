@@ -5,7 +5,9 @@ use model::architecture::{Branch, Sublayer};
 use crate::attention::{self, AttentionBlock};
 use crate::backend::{Backend, NormWeights};
 use crate::error::{DecoderError, Result};
+use crate::experts::{self, ExpertsBlock};
 use crate::glu::{self, GluBlock};
+use crate::mamba::{self, Mamba2Block};
 use crate::norm;
 use crate::pass::{Gathered, Pass};
 use crate::rope::Ropes;
@@ -22,20 +24,24 @@ pub(crate) struct SublayerBlock<B: Backend> {
 enum BranchBlock<B: Backend> {
     Attention(AttentionBlock<B>),
     Glu(GluBlock<B>),
+    Experts(ExpertsBlock<B>),
+    Mamba2(Mamba2Block<B>),
 }
 
-enum SavedBranch<T> {
-    Attention(attention::Saved<T>),
-    Glu(glu::Saved<T>),
+enum SavedBranch<B: Backend> {
+    Attention(attention::Saved<B::Tensor>),
+    Glu(glu::Saved<B::Tensor>),
+    Experts(experts::Saved<B::Tensor>),
+    Mamba2(mamba::Saved<B>),
 }
 
 /// What the backward pass needs.
-pub(crate) struct Saved<T> {
+pub(crate) struct Saved<B: Backend> {
     /// The residual stream before the sublayer.
-    h: T,
-    branches: Vec<SavedBranch<T>>,
+    h: B::Tensor,
+    branches: Vec<SavedBranch<B>>,
     /// What the output norm saw.
-    sum: Option<T>,
+    sum: Option<B::Tensor>,
 }
 
 impl<B: Backend> SublayerBlock<B> {
@@ -51,6 +57,8 @@ impl<B: Backend> SublayerBlock<B> {
                 Ok(BranchBlock::Attention(AttentionBlock::load(backend, attention, ropes, weights)?))
             }
             Branch::Glu(glu) => Ok(BranchBlock::Glu(GluBlock::load(backend, glu, weights)?)),
+            Branch::Experts(experts) => Ok(BranchBlock::Experts(ExpertsBlock::load(backend, experts, weights)?)),
+            Branch::Mamba2(mamba) => Ok(BranchBlock::Mamba2(Mamba2Block::load(backend, mamba, weights)?)),
             Branch::Other(other) => Err(DecoderError::Unsupported { layer, kind: other.kind.clone() }),
         };
         let branches = sublayer.branches.iter().map(branch).collect::<Result<Vec<_>>>()?;
@@ -64,7 +72,7 @@ impl<B: Backend> SublayerBlock<B> {
     }
 
     /// The residual stream after the sublayer.
-    pub(crate) fn forward(&self, pass: &Pass<'_, B>, h: B::Tensor) -> Result<(B::Tensor, Saved<B::Tensor>)> {
+    pub(crate) fn forward(&self, pass: &Pass<'_, B>, h: B::Tensor) -> Result<(B::Tensor, Saved<B>)> {
         let backend = pass.backend;
         let x = backend.norm(&h, &self.input_norm)?;
         let (mut sum, mut branches) = (None, Vec::with_capacity(self.branches.len()));
@@ -93,7 +101,7 @@ impl<B: Backend> SublayerBlock<B> {
     pub(crate) fn backward(
         &self,
         pass: &Pass<'_, B>,
-        saved: Saved<B::Tensor>,
+        saved: Saved<B>,
         dh: B::Tensor,
         gathered: &mut Gathered<B::Matrix>,
     ) -> Result<B::Tensor> {
@@ -125,7 +133,7 @@ impl<B: Backend> SublayerBlock<B> {
 }
 
 impl<B: Backend> BranchBlock<B> {
-    fn forward(&self, pass: &Pass<'_, B>, x: &B::Tensor) -> Result<(B::Tensor, SavedBranch<B::Tensor>)> {
+    fn forward(&self, pass: &Pass<'_, B>, x: &B::Tensor) -> Result<(B::Tensor, SavedBranch<B>)> {
         match self {
             BranchBlock::Attention(block) => {
                 let (y, saved) = block.forward(pass, x)?;
@@ -135,6 +143,14 @@ impl<B: Backend> BranchBlock<B> {
                 let (y, saved) = block.forward(pass, x)?;
                 Ok((y, SavedBranch::Glu(saved)))
             }
+            BranchBlock::Experts(block) => {
+                let (y, saved) = block.forward(pass, x)?;
+                Ok((y, SavedBranch::Experts(saved)))
+            }
+            BranchBlock::Mamba2(block) => {
+                let (y, saved) = block.forward(pass, x)?;
+                Ok((y, SavedBranch::Mamba2(saved)))
+            }
         }
     }
 
@@ -142,7 +158,7 @@ impl<B: Backend> BranchBlock<B> {
         &self,
         pass: &Pass<'_, B>,
         x: &B::Tensor,
-        saved: SavedBranch<B::Tensor>,
+        saved: SavedBranch<B>,
         dy: &B::Tensor,
         gathered: &mut Gathered<B::Matrix>,
     ) -> Result<B::Tensor> {
@@ -151,6 +167,8 @@ impl<B: Backend> BranchBlock<B> {
                 block.backward(pass, x, saved, dy, gathered)
             }
             (BranchBlock::Glu(block), SavedBranch::Glu(saved)) => block.backward(pass, x, saved, dy, gathered),
+            (BranchBlock::Experts(block), SavedBranch::Experts(saved)) => block.backward(pass, x, saved, dy, gathered),
+            (BranchBlock::Mamba2(block), SavedBranch::Mamba2(saved)) => block.backward(pass, x, saved, dy, gathered),
             _ => unreachable!("a branch's backward pass gets what its own forward pass saved"),
         }
     }

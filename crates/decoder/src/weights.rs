@@ -11,6 +11,16 @@ pub trait Weights {
     /// Where there is none of that name and shape, or no codec for its type.
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<MappedMatrix>;
 
+    /// The matrices, `(rows, columns)` each, that lie one after the other in the tensor `name`,
+    /// `(count, rows, columns)`.
+    ///
+    /// # Errors
+    /// As [`Weights::matrix`].
+    fn stacked(&self, name: &str, [count, rows, columns]: [usize; 3]) -> Result<Vec<MappedMatrix>> {
+        let whole = self.matrix(name, [count * rows, columns])?;
+        Ok((0..count).map(|i| whole.of_rows(i * rows..(i + 1) * rows)).collect())
+    }
+
     /// The vector `name`, `(len)`.
     ///
     /// # Errors

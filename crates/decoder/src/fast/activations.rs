@@ -86,6 +86,11 @@ impl Activations {
         self.tile_start(t) + feature * self.width(t) + token % TILE
     }
 
+    /// Where a token's values lie: the first, and the distance of one to the next.
+    pub(crate) fn column(&self, token: usize) -> (usize, usize) {
+        (self.position(0, token), self.width(token / TILE))
+    }
+
     /// The parts of `tokens` that lie in one tile each: (first token, tokens).
     pub(crate) fn runs(tokens: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let mut at = tokens.start;

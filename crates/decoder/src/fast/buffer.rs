@@ -27,7 +27,7 @@ pub(crate) struct Arena {
 
 /// f32 values that begin on a cache line and return to their arena when dropped.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     lines: Vec<Line>,
     len: usize,
     arena: Arc<Arena>,

@@ -122,7 +122,7 @@ fn gate_derivatives(gate: &mut [f32], up: &mut [f32], dy: &[f32], act: impl Fn(f
 
 /// `x · σ(x)` and its derivative `σ(x) · (1 + x · (1 - σ(x)))`.
 #[inline(always)]
-fn silu(x: f32) -> (f32, f32) {
+pub(super) fn silu(x: f32) -> (f32, f32) {
     let s = sigmoid(x);
     (x * s, s * (1.0 + x * (1.0 - s)))
 }

@@ -63,7 +63,8 @@ impl Mapped {
                     for t in 0..tiles.count {
                         // SAFETY: each task has rows of its own in every tile.
                         let c = unsafe { tiles.rows(&out, t, own.clone()) };
-                        forward_tile(decoded, columns, x.tile(t), c, tiles.width(t), own.len());
+                        let x = Rows { data: x.tile(t), stride: tiles.width(t) };
+                        forward_tile(decoded, columns, x, c, tiles.width(t), own.len());
                         if let Some(side) = &side {
                             let (factor, rank) = (side.factor.values(), side.factor.columns());
                             let a = Rows { data: &factor[own.start * rank..own.end * rank], stride: rank };
@@ -130,12 +131,12 @@ impl Mapped {
     }
 }
 
-/// One tile's outputs of some decoded rows.
-fn forward_tile(decoded: &[f32], columns: usize, x: &[f32], c: &mut [f32], width: usize, rows: usize) {
+/// Outputs of some decoded rows for `width` tokens.
+pub(super) fn forward_tile(decoded: &[f32], columns: usize, x: Rows<'_>, c: &mut [f32], width: usize, rows: usize) {
     for start in (0..columns).step_by(SUMMED_COLUMNS) {
         let k = SUMMED_COLUMNS.min(columns - start);
         let a = Rows { data: &decoded[start..], stride: columns };
-        let b = Rows { data: &x[start * width..], stride: width };
+        let b = Rows { data: &x.data[start * x.stride..], stride: x.stride };
         let store = if start == 0 { Store::Replace } else { Store::Add };
         matmul::product((rows, width, k), Left::Plain, a, b, RowsMut { data: c, stride: width }, store);
     }

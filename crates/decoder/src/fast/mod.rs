@@ -6,14 +6,19 @@
 mod activations;
 mod attention;
 mod buffer;
+mod conv;
 mod cross_entropy;
 mod elementwise;
+mod experts;
 mod linear;
+mod mixture;
 mod norm;
 mod pool;
 mod project;
 mod rate;
 mod rotate;
+mod scan;
+mod target;
 mod tokens;
 
 use std::ops::Range;
@@ -27,16 +32,23 @@ use crate::error::Result;
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
 use crate::random::Mask;
+use crate::routing::Routing;
+use crate::state_space::{ConvWeights, ScanShape, ScanWeights};
 
 pub use activations::Activations;
 pub(crate) use activations::{TILE, padded_len};
 pub(crate) use attention::{backward_scratch, padded_head};
 use buffer::Arena;
+pub use buffer::Buffer;
 pub(crate) use cross_entropy::chunk_tokens;
+pub(crate) use experts::{backward_scratch as experts_back_scratch, forward_scratch as experts_scratch};
 pub use linear::Mapped;
 pub(crate) use linear::{SUMMED_ROWS, backward_chunk, forward_panel};
 use pool::Pool;
 pub use rotate::Rotation;
+pub(crate) use scan::{
+    backward_scratch as scan_back_scratch, forward_scratch as scan_scratch, kept_states, parts as scan_parts,
+};
 
 /// The fast path.
 #[derive(Debug)]
@@ -104,6 +116,7 @@ impl Backend for Fast {
     type Vector = Vec<f32>;
     type Linear = Mapped;
     type Rotation = Rotation;
+    type States = Buffer;
 
     fn begin(&self, batch: &Batch) {
         self.arena.begin((batch.tokens(), batch.targets().len()));
@@ -212,6 +225,90 @@ impl Backend for Fast {
 
     fn scatter(&self, x: &Activations, tokens: &[usize], total: usize) -> Result<Activations> {
         Ok(self.scatter_tokens(x, tokens, total))
+    }
+
+    fn choose(&self, logits: &Activations, count: usize) -> Result<Vec<u32>> {
+        Ok(self.choose_experts(logits, count))
+    }
+
+    fn expert_weights(&self, logits: &Activations, routing: &Routing) -> Result<Activations> {
+        Ok(self.softmax_chosen(logits, routing))
+    }
+
+    fn expert_weights_backward(
+        &self,
+        weights: &Activations,
+        routing: &Routing,
+        dweights: &Activations,
+    ) -> Result<Activations> {
+        Ok(self.softmax_chosen_backward(weights, routing, dweights))
+    }
+
+    fn expert_products(&self, experts: &[Mapped], x: &Activations, routing: &Routing) -> Result<Activations> {
+        self.multiply_by_experts(experts, x, routing)
+    }
+
+    fn expert_products_back(&self, experts: &[Mapped], dy: &Activations, routing: &Routing) -> Result<Activations> {
+        self.multiply_back_by_experts(experts, dy, routing)
+    }
+
+    fn weigh(&self, x: Activations, weights: &Activations, routing: &Routing) -> Result<Activations> {
+        Ok(self.weighed(x, weights, routing))
+    }
+
+    fn weigh_backward(
+        &self,
+        x: &Activations,
+        weights: &Activations,
+        routing: &Routing,
+        dy: Activations,
+    ) -> Result<(Activations, Activations)> {
+        Ok(self.weighed_backward(x, weights, routing, dy))
+    }
+
+    fn combine(&self, x: &Activations, routing: &Routing) -> Result<Activations> {
+        Ok(self.combine_slots(x, routing))
+    }
+
+    fn convolve(
+        &self,
+        x: &Activations,
+        conv: &ConvWeights<Vec<f32>>,
+        segments: &[Range<usize>],
+    ) -> Result<Activations> {
+        Ok(self.convolved(x, conv, segments))
+    }
+
+    fn convolve_backward(
+        &self,
+        x: &Activations,
+        conv: &ConvWeights<Vec<f32>>,
+        segments: &[Range<usize>],
+        dy: Activations,
+    ) -> Result<Activations> {
+        Ok(self.convolved_backward(x, conv, segments, dy))
+    }
+
+    fn scan(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Vec<f32>>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Activations; 2],
+    ) -> Result<(Activations, Buffer)> {
+        Ok(self.scanned(shape, weights, segments, xbc_dt))
+    }
+
+    fn scan_backward(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Vec<f32>>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Activations; 2],
+        states: Buffer,
+        dy: &Activations,
+    ) -> Result<[Activations; 2]> {
+        Ok(self.scanned_backward(shape, weights, segments, xbc_dt, &states, dy))
     }
 
     fn cross_entropy(

@@ -17,9 +17,10 @@ impl Fast {
             let width = x.width(t);
             let group = norm.features * width;
             simd::run(|| {
-                for (x, y) in x.tile(t).chunks_exact(group).zip(y.chunks_exact_mut(group)) {
+                let weights = norm.weight.chunks_exact(norm.features).cycle();
+                for ((x, y), weights) in x.tile(t).chunks_exact(group).zip(y.chunks_exact_mut(group)).zip(weights) {
                     let inverse = inverse_rms(x, width, norm.eps);
-                    for ((x, y), w) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(&norm.weight) {
+                    for ((x, y), w) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(weights) {
                         for i in 0..width {
                             y[i] = x[i] * inverse[i] * w;
                         }
@@ -40,8 +41,9 @@ impl Fast {
             let width = x.width(t);
             let group = norm.features * width;
             simd::run(|| {
-                for (x, dy) in x.tile(t).chunks_exact(group).zip(dy.chunks_exact_mut(group)) {
-                    derivative(x, dy, width, norm);
+                let weights = norm.weight.chunks_exact(norm.features).cycle();
+                for ((x, dy), weights) in x.tile(t).chunks_exact(group).zip(dy.chunks_exact_mut(group)).zip(weights) {
+                    derivative(x, dy, width, (weights, norm.eps));
                 }
             });
         });
@@ -51,10 +53,10 @@ impl Fast {
 
 /// Overwrites `dy` with `dx`.
 #[inline(always)]
-fn derivative(x: &[f32], dy: &mut [f32], width: usize, norm: &NormWeights<Vec<f32>>) {
-    let inverse = inverse_rms(x, width, norm.eps);
+fn derivative(x: &[f32], dy: &mut [f32], width: usize, (weights, eps): (&[f32], f32)) {
+    let inverse = inverse_rms(x, width, eps);
     let mut along = [0.0; TILE];
-    let blocks = x.chunks(BLOCK * width).zip(dy.chunks(BLOCK * width)).zip(norm.weight.chunks(BLOCK));
+    let blocks = x.chunks(BLOCK * width).zip(dy.chunks(BLOCK * width)).zip(weights.chunks(BLOCK));
     for ((x, dy), weight) in blocks {
         let mut sum = [0.0; TILE];
         for ((x, dy), w) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(weight) {
@@ -67,9 +69,9 @@ fn derivative(x: &[f32], dy: &mut [f32], width: usize, norm: &NormWeights<Vec<f3
         }
     }
     for i in 0..width {
-        along[i] *= inverse[i] * inverse[i] * inverse[i] / norm.features as f32;
+        along[i] *= inverse[i] * inverse[i] * inverse[i] / weights.len() as f32;
     }
-    for ((x, dy), w) in x.chunks_exact(width).zip(dy.chunks_exact_mut(width)).zip(&norm.weight) {
+    for ((x, dy), w) in x.chunks_exact(width).zip(dy.chunks_exact_mut(width)).zip(weights) {
         for i in 0..width {
             dy[i] = inverse[i] * dy[i] * w - x[i] * along[i];
         }

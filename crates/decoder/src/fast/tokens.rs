@@ -37,9 +37,10 @@ impl Fast {
         let mut y = self.zeros(x.features(), tokens.len());
         self.tiles(&mut y, |t, y| {
             let width = width_of(tokens.len() - t * TILE);
+            let columns: Vec<_> = tokens[t * TILE..].iter().take(TILE).map(|token| x.column(*token)).collect();
             for (feature, row) in y.chunks_exact_mut(width).enumerate() {
-                for (value, token) in row.iter_mut().zip(&tokens[t * TILE..]) {
-                    *value = x.values()[x.position(feature, *token)];
+                for (value, (first, stride)) in row.iter_mut().zip(&columns) {
+                    *value = x.values()[first + feature * stride];
                 }
             }
         });

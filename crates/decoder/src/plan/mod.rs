@@ -3,6 +3,7 @@
 //! [`Shapes`] is a backend that computes nothing. It takes and returns memory in the order in which [`crate::Fast`] does,
 //! keeps the same books of recycled buffers, and counts operations; so what is planned is what is done.
 
+mod books;
 mod shapes;
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use crate::network::Network;
 use crate::rows::UnreadRows;
 use crate::weights::Weights;
 
-use shapes::{MatrixShape, Shapes};
+use books::{MatrixShape, Shapes};
 
 /// The samples of a batch, as far as a plan needs to know them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

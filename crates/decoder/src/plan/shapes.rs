@@ -1,14 +1,10 @@
-//! The backend of shapes: books of memory and work.
+//! The backend of shapes: every operation takes what the fast path takes.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::rc::Rc;
 
 use model::architecture::Activation;
 
-use super::Needs;
-use crate::adapters::Adapters;
+use super::books::{LinearShape, MatrixShape, Shapes, TensorShape};
 use crate::backend::{Attended, AttentionShape, Backend, FrozenLinear, HeadWeights, NormWeights, Side, Sink, Turn};
 use crate::batch::Target;
 use crate::error::Result;
@@ -16,116 +12,8 @@ use crate::fast::{self, TILE};
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
 use crate::random::Mask;
-
-/// Bytes of a value.
-const F32: u64 = 4;
-
-/// A backend that computes nothing.
-#[derive(Debug)]
-pub(super) struct Shapes {
-    threads: usize,
-    books: Rc<RefCell<Books>>,
-}
-
-/// What has been taken so far.
-#[derive(Debug, Default)]
-struct Books {
-    /// Buffers that nobody uses, by length: how many.
-    free: BTreeMap<usize, usize>,
-    /// Values of all buffers there are.
-    values: usize,
-    /// The most scratch that a task of any operation takes, in values.
-    scratch: usize,
-    gradients: usize,
-    flops: f64,
-}
-
-/// Activations without values.
-#[derive(Debug)]
-pub(super) struct TensorShape {
-    features: usize,
-    tokens: usize,
-    len: usize,
-    books: Rc<RefCell<Books>>,
-}
-
-/// A matrix without values.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MatrixShape {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
-
-/// A frozen matrix without values.
-#[derive(Debug)]
-pub(super) struct LinearShape {
-    rows: usize,
-    columns: usize,
-    granularity: usize,
-}
-
-impl Drop for TensorShape {
-    fn drop(&mut self) {
-        *self.books.borrow_mut().free.entry(self.len).or_default() += 1;
-    }
-}
-
-impl Shapes {
-    pub(super) fn new(threads: usize) -> Self {
-        Self { threads: threads.max(1), books: Rc::default() }
-    }
-
-    /// What has been taken, with these adapters.
-    pub(super) fn needs(&self, adapters: &Adapters<MatrixShape>) -> Needs {
-        let books = self.books.borrow();
-        let size = |m: &MatrixShape| m.rows * m.columns;
-        let trained: usize = adapters.iter().map(|adapter| size(&adapter.a) + size(&adapter.b)).sum();
-        Needs {
-            activations: books.values as u64 * F32,
-            scratch: (books.scratch * self.threads) as u64 * F32,
-            adapters: trained as u64 * F32,
-            gradients: books.gradients as u64 * F32,
-            flops: books.flops,
-        }
-    }
-
-    fn take(&self, features: usize, tokens: usize) -> TensorShape {
-        self.take_values(features, tokens, fast::padded_len(features, tokens))
-    }
-
-    /// As [`fast::Fast`] takes buffers: one of the same length, or a new one.
-    fn take_values(&self, features: usize, tokens: usize, len: usize) -> TensorShape {
-        let len = len.next_multiple_of(16);
-        let mut books = self.books.borrow_mut();
-        match books.free.get_mut(&len).filter(|count| **count > 0) {
-            Some(count) => *count -= 1,
-            None => books.values += len,
-        }
-        TensorShape { features, tokens, len, books: Rc::clone(&self.books) }
-    }
-
-    fn scratch(&self, values: usize) {
-        let mut books = self.books.borrow_mut();
-        books.scratch = books.scratch.max(values);
-    }
-
-    fn product(&self, tokens: usize, inputs: usize, outputs: usize) {
-        self.books.borrow_mut().flops += 2.0 * tokens as f64 * inputs as f64 * outputs as f64;
-    }
-
-    /// Products of queries and keys that see each other, `times` for every head.
-    fn scores(&self, shape: &AttentionShape, segments: &[Range<usize>], times: usize) {
-        let seen = |segment: &Range<usize>| (0..segment.len()).map(|query| shape.visible(query).len()).sum::<usize>();
-        let pairs: usize = segments.iter().map(seen).sum();
-        self.product(pairs, times * shape.head_dim, shape.heads);
-    }
-
-    fn side(&self, side: &Option<Side<'_, Self>>) {
-        if let Some(side) = side {
-            self.product(side.input.tokens, side.factor.rows, side.factor.columns);
-        }
-    }
-}
+use crate::routing::Routing;
+use crate::state_space::{ConvWeights, ScanShape, ScanWeights};
 
 impl FrozenLinear<Shapes> for LinearShape {
     fn forward(&self, shapes: &Shapes, x: &TensorShape, side: Option<Side<'_, Shapes>>) -> Result<TensorShape> {
@@ -156,6 +44,7 @@ impl Backend for Shapes {
     type Vector = ();
     type Linear = LinearShape;
     type Rotation = [TensorShape; 2];
+    type States = TensorShape;
 
     fn linear(&self, matrix: MappedMatrix) -> Result<LinearShape> {
         let granularity = matrix.granularity();
@@ -279,6 +168,108 @@ impl Backend for Shapes {
 
     fn scatter(&self, x: &TensorShape, _: &[usize], total: usize) -> Result<TensorShape> {
         Ok(self.take(x.features, total))
+    }
+
+    fn choose(&self, logits: &TensorShape, count: usize) -> Result<Vec<u32>> {
+        // What is chosen changes neither memory nor work.
+        Ok((0..logits.tokens * count).map(|i| (i % logits.features) as u32).collect())
+    }
+
+    fn expert_weights(&self, logits: &TensorShape, routing: &Routing) -> Result<TensorShape> {
+        Ok(self.take(routing.per_token(), logits.tokens))
+    }
+
+    fn expert_weights_backward(
+        &self,
+        weights: &TensorShape,
+        routing: &Routing,
+        _: &TensorShape,
+    ) -> Result<TensorShape> {
+        Ok(self.take(routing.experts(), weights.tokens))
+    }
+
+    fn expert_products(&self, experts: &[LinearShape], x: &TensorShape, routing: &Routing) -> Result<TensorShape> {
+        let (rows, columns) = experts.first().map_or((0, 0), |expert| (expert.rows, expert.columns));
+        self.scratch(fast::experts_scratch(rows, columns).iter().sum());
+        self.product(routing.choices(), columns, rows);
+        Ok(self.take(rows, x.tokens))
+    }
+
+    fn expert_products_back(
+        &self,
+        experts: &[LinearShape],
+        dy: &TensorShape,
+        routing: &Routing,
+    ) -> Result<TensorShape> {
+        let (rows, columns) = experts.first().map_or((0, 0), |expert| (expert.rows, expert.columns));
+        let granularity = experts.iter().map(|expert| expert.granularity).max().unwrap_or(1);
+        self.scratch(fast::experts_back_scratch(rows, columns, granularity).iter().sum());
+        self.product(routing.choices(), rows, columns);
+        Ok(self.take(columns, dy.tokens))
+    }
+
+    fn weigh(&self, x: TensorShape, _: &TensorShape, _: &Routing) -> Result<TensorShape> {
+        Ok(x)
+    }
+
+    fn weigh_backward(
+        &self,
+        x: &TensorShape,
+        weights: &TensorShape,
+        routing: &Routing,
+        dy: TensorShape,
+    ) -> Result<(TensorShape, TensorShape)> {
+        let _of_slots = self.take(1, x.tokens);
+        Ok((dy, self.take(routing.per_token(), weights.tokens)))
+    }
+
+    fn combine(&self, x: &TensorShape, routing: &Routing) -> Result<TensorShape> {
+        Ok(self.take(x.features, routing.choices() / routing.per_token()))
+    }
+
+    fn convolve(&self, x: &TensorShape, conv: &ConvWeights<()>, _: &[Range<usize>]) -> Result<TensorShape> {
+        self.product(x.tokens, conv.kernel_size, x.features);
+        Ok(self.take(x.features, x.tokens))
+    }
+
+    fn convolve_backward(
+        &self,
+        x: &TensorShape,
+        conv: &ConvWeights<()>,
+        _: &[Range<usize>],
+        _: TensorShape,
+    ) -> Result<TensorShape> {
+        self.product(x.tokens, 2 * conv.kernel_size, x.features);
+        Ok(self.take(x.features, x.tokens))
+    }
+
+    fn scan(
+        &self,
+        shape: &ScanShape,
+        _: &ScanWeights<()>,
+        segments: &[Range<usize>],
+        [xbc, _]: [&TensorShape; 2],
+    ) -> Result<(TensorShape, TensorShape)> {
+        self.scratch(fast::scan_scratch(shape).iter().sum());
+        self.scan_products(shape, segments, [1, 0, 1, 2]);
+        let y = self.take(shape.inner(), xbc.tokens);
+        Ok((y, self.take_values(1, 0, fast::kept_states(shape, segments))))
+    }
+
+    fn scan_backward(
+        &self,
+        shape: &ScanShape,
+        _: &ScanWeights<()>,
+        segments: &[Range<usize>],
+        [xbc, _]: [&TensorShape; 2],
+        _: TensorShape,
+        _: &TensorShape,
+    ) -> Result<[TensorShape; 2]> {
+        self.scratch(fast::scan_back_scratch(shape).iter().sum());
+        self.scan_products(shape, segments, [2, 2, 2, 4]);
+        let gradients = [self.take(shape.channels(), xbc.tokens), self.take(shape.heads, xbc.tokens)];
+        let _shared = self.take(2 * shape.state_size * fast::scan_parts(shape), xbc.tokens);
+        Ok(gradients)
     }
 
     fn cross_entropy(

@@ -6,7 +6,9 @@
 
 mod attention;
 mod dense;
+mod experts;
 mod head;
+mod state_space;
 
 use std::ops::Range;
 
@@ -19,6 +21,8 @@ use crate::error::Result;
 use crate::mapped::MappedMatrix;
 use crate::matrix::Matrix;
 use crate::random::Mask;
+use crate::routing::Routing;
+use crate::state_space::{ConvWeights, ScanShape, ScanWeights};
 
 pub use dense::Dense;
 
@@ -66,6 +70,11 @@ impl Reference {
     }
 }
 
+/// `(1, features)` where groups share their weights, `(groups, features)` where each has its own.
+fn group_weights(norm: &NormWeights<Tensor>) -> Result<Tensor> {
+    Ok(norm.weight.reshape((norm.weight.dim(0)? / norm.features, norm.features))?)
+}
+
 /// `x · σ(x)` or `x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))`, and its derivative.
 fn activate(x: &Tensor, activation: Activation) -> Result<(Tensor, Tensor)> {
     match activation {
@@ -90,6 +99,8 @@ impl Backend for Reference {
     type Vector = Tensor;
     type Linear = Dense;
     type Rotation = Rotation;
+    /// States are computed again.
+    type States = ();
 
     fn linear(&self, matrix: MappedMatrix) -> Result<Dense> {
         let (rows, columns) = (matrix.rows(), matrix.columns());
@@ -142,12 +153,12 @@ impl Backend for Reference {
 
     fn norm(&self, x: &Tensor, norm: &NormWeights<Tensor>) -> Result<Tensor> {
         let (groups, inverse) = self.groups(x, norm)?;
-        Ok(groups.broadcast_mul(&inverse)?.broadcast_mul(&norm.weight)?.reshape(x.shape())?)
+        Ok(groups.broadcast_mul(&inverse)?.broadcast_mul(&group_weights(norm)?)?.reshape(x.shape())?)
     }
 
     fn norm_backward(&self, x: &Tensor, norm: &NormWeights<Tensor>, dy: Tensor) -> Result<Tensor> {
         let (groups, inverse) = self.groups(x, norm)?;
-        let weighted = dy.reshape(groups.shape())?.broadcast_mul(&norm.weight)?;
+        let weighted = dy.reshape(groups.shape())?.broadcast_mul(&group_weights(norm)?)?;
         let along = (&groups * &weighted)?.mean_keepdim(D::Minus1)?.mul(&inverse.powf(3.0)?)?;
         let dx = (weighted.broadcast_mul(&inverse)? - groups.broadcast_mul(&along)?)?;
         Ok(dx.reshape(x.shape())?)
@@ -208,6 +219,77 @@ impl Backend for Reference {
     fn scatter(&self, x: &Tensor, tokens: &[usize], total: usize) -> Result<Tensor> {
         let zeros = Tensor::zeros((total, x.dim(1)?), self.dtype, &self.device)?;
         Ok(zeros.index_add(&self.indices(tokens)?, x, 0)?)
+    }
+
+    fn choose(&self, logits: &Tensor, count: usize) -> Result<Vec<u32>> {
+        self.choose_experts(logits, count)
+    }
+
+    fn expert_weights(&self, logits: &Tensor, routing: &Routing) -> Result<Tensor> {
+        self.softmax_chosen(logits, routing)
+    }
+
+    fn expert_weights_backward(&self, weights: &Tensor, routing: &Routing, dweights: &Tensor) -> Result<Tensor> {
+        self.softmax_chosen_backward(weights, routing, dweights)
+    }
+
+    fn expert_products(&self, experts: &[Dense], x: &Tensor, routing: &Routing) -> Result<Tensor> {
+        let features = experts.first().map_or(Ok(0), |expert| expert.weight().dim(0))?;
+        self.by_expert(experts, x, routing, features, |x, weight| x.matmul(&weight.t()?))
+    }
+
+    fn expert_products_back(&self, experts: &[Dense], dy: &Tensor, routing: &Routing) -> Result<Tensor> {
+        let features = experts.first().map_or(Ok(0), |expert| expert.weight().dim(1))?;
+        self.by_expert(experts, dy, routing, features, |dy, weight| dy.matmul(weight))
+    }
+
+    fn weigh(&self, x: Tensor, weights: &Tensor, routing: &Routing) -> Result<Tensor> {
+        self.weighed(&x, weights, routing)
+    }
+
+    fn weigh_backward(&self, x: &Tensor, weights: &Tensor, routing: &Routing, dy: Tensor) -> Result<(Tensor, Tensor)> {
+        self.weighed_backward(x, weights, routing, &dy)
+    }
+
+    fn combine(&self, x: &Tensor, routing: &Routing) -> Result<Tensor> {
+        self.combine_slots(x, routing)
+    }
+
+    fn convolve(&self, x: &Tensor, conv: &ConvWeights<Tensor>, segments: &[Range<usize>]) -> Result<Tensor> {
+        Ok(activate(&self.convolved(x, conv, segments)?, Activation::Silu)?.0)
+    }
+
+    fn convolve_backward(
+        &self,
+        x: &Tensor,
+        conv: &ConvWeights<Tensor>,
+        segments: &[Range<usize>],
+        dy: Tensor,
+    ) -> Result<Tensor> {
+        let slope = activate(&self.convolved(x, conv, segments)?, Activation::Silu)?.1;
+        self.convolved_backward(&(dy * slope)?, conv, segments)
+    }
+
+    fn scan(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Tensor>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Tensor; 2],
+    ) -> Result<(Tensor, ())> {
+        Ok((self.scanned(shape, weights, segments, xbc_dt)?, ()))
+    }
+
+    fn scan_backward(
+        &self,
+        shape: &ScanShape,
+        weights: &ScanWeights<Tensor>,
+        segments: &[Range<usize>],
+        xbc_dt: [&Tensor; 2],
+        (): (),
+        dy: &Tensor,
+    ) -> Result<[Tensor; 2]> {
+        self.scanned_backward(shape, weights, segments, xbc_dt, dy)
     }
 
     fn cross_entropy(

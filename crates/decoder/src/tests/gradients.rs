@@ -33,9 +33,9 @@ fn relative(got: &Tensor, want: &Tensor) -> f64 {
     norm(&(got - want).unwrap()) / norm(want)
 }
 
-fn architectures() -> [Architecture; 2] {
+fn architectures() -> [Architecture; 3] {
     let factors = [1.0, 1.0, 1.5, 2.0, 4.0, 8.0, 8.0, 8.0];
-    [synthetic::llama(&factors), synthetic::everything()]
+    [synthetic::llama(&factors), synthetic::everything(), synthetic::hybrid()]
 }
 
 #[test]

@@ -25,15 +25,16 @@ pub(super) fn logits(network: &Network<Fast>, adapters: &crate::Adapters, batch:
 
 #[test]
 fn threads_change_no_bit() {
-    let architecture = synthetic::everything();
-    let (batch, adapters) = (batch(128), adapters(&architecture, 5));
-    let one = fast(&architecture, 1, StoredType::Q8_0);
-    let want = one.gradients(&adapters, &batch, DROPOUT).unwrap();
-    for threads in [2, 3, 4] {
-        let many = fast(&architecture, threads, StoredType::Q8_0);
-        assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "{threads} threads");
-        assert_eq!(logits(&many, &adapters, &batch), logits(&one, &adapters, &batch), "{threads} threads");
-        assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "a second time");
+    for architecture in [synthetic::everything(), synthetic::hybrid()] {
+        let (batch, adapters) = (batch(128), adapters(&architecture, 5));
+        let one = fast(&architecture, 1, StoredType::Q8_0);
+        let want = one.gradients(&adapters, &batch, DROPOUT).unwrap();
+        for threads in [2, 3, 4] {
+            let many = fast(&architecture, threads, StoredType::Q8_0);
+            assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "{threads} threads");
+            assert_eq!(logits(&many, &adapters, &batch), logits(&one, &adapters, &batch), "{threads} threads");
+            assert_eq!(many.gradients(&adapters, &batch, DROPOUT).unwrap(), want, "a second time");
+        }
     }
 }
 
@@ -54,7 +55,7 @@ fn alone(together: &Batch) -> Vec<Batch> {
 fn gradients_of_samples_add_up_to_those_of_their_batch() {
     let together = batch(128);
     let parts = alone(&together);
-    for architecture in [synthetic::llama(&[]), synthetic::everything()] {
+    for architecture in [synthetic::llama(&[]), synthetic::everything(), synthetic::hybrid()] {
         let adapters = adapters(&architecture, 5);
         for (stored_type, dropout) in [(StoredType::F32, DROPOUT), (StoredType::Q4_1, None)] {
             let network = fast(&architecture, 2, stored_type);
@@ -74,11 +75,13 @@ fn gradients_of_samples_add_up_to_those_of_their_batch() {
 
 #[test]
 fn the_logits_of_a_token_have_the_same_bits_in_any_batch() {
-    let architecture = synthetic::everything();
-    let (adapters, together) = (adapters(&architecture, 5), batch(128));
-    let network = fast(&architecture, 2, StoredType::F32);
-    let rows: Vec<f32> = alone(&together).iter().flat_map(|part| logits(&network, &adapters, part)).collect();
-    assert_eq!(rows, logits(&network, &adapters, &together));
+    let together = batch(128);
+    for architecture in [synthetic::everything(), synthetic::hybrid()] {
+        let adapters = adapters(&architecture, 5);
+        let network = fast(&architecture, 2, StoredType::F32);
+        let rows: Vec<f32> = alone(&together).iter().flat_map(|part| logits(&network, &adapters, part)).collect();
+        assert_eq!(rows, logits(&network, &adapters, &together));
+    }
 }
 
 /// The values that a stored type decodes to, held as f32.
@@ -99,9 +102,13 @@ impl Weights for Dequantized {
 
 #[test]
 fn the_container_changes_no_bit() {
-    let architecture = synthetic::llama(&[]);
-    let (batch, adapters) = (batch(128), adapters(&architecture, 2));
-    for stored_type in [StoredType::Q8_0, StoredType::Q4_1, StoredType::Bf16] {
+    for (architecture, stored_type) in [
+        (synthetic::llama(&[]), StoredType::Q8_0),
+        (synthetic::llama(&[]), StoredType::Q4_1),
+        (synthetic::llama(&[]), StoredType::Bf16),
+        (synthetic::hybrid(), StoredType::Bf16),
+    ] {
+        let (batch, adapters) = (batch(128), adapters(&architecture, 2));
         let as_stored = fast(&architecture, 2, stored_type);
         let weights = Dequantized(Synthetic { stored_type });
         let as_values = Network::new(Fast::new(2).unwrap(), &architecture, &weights).unwrap();

@@ -44,7 +44,12 @@ impl Weights for Synthetic {
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
-        let around = if name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+        // Steps of a state space are short, so that states live on for more than a chunk.
+        let around = match name {
+            _ if name.ends_with("norm.weight") => 1.0,
+            _ if name.ends_with("dt_bias") => -3.0,
+            _ => 0.0,
+        };
         Ok(values(name, len, 0.5).into_iter().map(|v| v + around).collect())
     }
 }
@@ -133,6 +138,71 @@ pub(super) fn everything() -> Architecture {
     let Branch::Attention(a) = &mut third.sublayers[0].branches[0] else { unreachable!() };
     a.rope = None;
     architecture
+}
+
+/// A state space, mixtures beside shared units, sandwich norms whose weights are differences from one, and scales
+/// everywhere: what a Granite and a Gemma say.
+pub(super) fn hybrid() -> Architecture {
+    let mut architecture = llama(&[]);
+    architecture.embedding.scale = 2.0;
+    architecture.head.logit_scale = 0.5;
+    architecture.head.soft_cap = Some(5.0);
+    for (i, layer) in architecture.layers.iter_mut().enumerate() {
+        let prefix = format!("model.layers.{i}");
+        let Branch::Attention(a) = &mut layer.sublayers[0].branches[0] else { unreachable!() };
+        (a.window, a.soft_cap) = if i == 1 { (Some(20), Some(2.0)) } else { (None, None) };
+        a.rope = a.rope.take().filter(|_| i != 2);
+        if i == 0 {
+            layer.sublayers[0].branches = vec![Branch::Mamba2(mamba2(&prefix))];
+        }
+        layer.sublayers[1].branches.insert(0, Branch::Experts(experts(&prefix, 5, 2 + i as u64 % 2)));
+        for (sublayer, name) in layer.sublayers.iter_mut().zip(["attention", "feedforward"]) {
+            sublayer.residual_scale = 0.6;
+            let weight = format!("{prefix}.post_{name}_sandwich.weight");
+            sublayer.output_norm = Some(Norm { weight_offset: 1.0, ..norm(weight) });
+        }
+    }
+    architecture
+}
+
+fn experts(prefix: &str, num_experts: u64, experts_per_token: u64) -> Experts {
+    let stacked = |name: &str, in_features, out_features| StackedLinear {
+        module: format!("{prefix}.experts.{name}"),
+        num_experts,
+        in_features,
+        out_features,
+    };
+    Experts {
+        router: linear(format!("{prefix}.router.layer"), 64, num_experts, false),
+        experts_per_token,
+        gate_up: stacked("input_linear", 64, 64),
+        down: stacked("output_linear", 32, 64),
+        activation: Activation::Silu,
+    }
+}
+
+/// Five heads a group, so that they are more than one task; and a state that fills no vector.
+fn mamba2(prefix: &str) -> Mamba2 {
+    let (num_heads, head_dim, state_size, num_groups, kernel_size) = (10, 16, 12, 2, 4);
+    let inner = num_heads * head_dim;
+    let of = |name: &str| format!("{prefix}.mamba.{name}");
+    Mamba2 {
+        in_proj: linear(of("in_proj"), 64, 2 * inner + 2 * num_groups * state_size + num_heads, true),
+        conv_weight: of("conv1d.weight"),
+        conv_bias: Some(of("conv1d.bias")),
+        kernel_size,
+        a_log: of("A_log"),
+        d: of("D"),
+        dt_bias: of("dt_bias"),
+        time_step_min: Some(0.01),
+        time_step_max: Some(0.3),
+        num_heads,
+        head_dim,
+        state_size,
+        num_groups,
+        norm: norm(of("norm.weight")),
+        out_proj: linear(of("out_proj"), inner, 64, false),
+    }
 }
 
 /// Adapters on every linear, with values in both A and B.

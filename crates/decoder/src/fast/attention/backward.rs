@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::target::Target;
 use super::{Block, Head, scaled};
 use crate::backend::{Attended, AttentionShape};
 use crate::fast::activations::Activations;
 use crate::fast::pool::with_scratch;
+use crate::fast::target::Target;
 use crate::fast::{Fast, TILE};
 use crate::matmul::{self, Left, Rows, RowsMut, Store};
 use crate::simd::{self, exp};

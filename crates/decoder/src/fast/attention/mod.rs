@@ -6,7 +6,6 @@
 
 mod backward;
 mod forward;
-mod target;
 
 use std::ops::Range;
 

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::fast::TILE;
-use crate::fast::activations::{Activations, width_of};
-use crate::fast::pool::Shared;
+use super::TILE;
+use super::activations::{Activations, width_of};
+use super::pool::Shared;
 
 /// Activations that tasks write, each its own features of its own tokens.
 pub(super) struct Target<'a> {
