@@ -11,16 +11,23 @@ use crate::stage_error;
 
 /// The tokenizer of a model on disk; `pre` overrides a GGUF's missing or wrong pre-tokenizer name.
 ///
-/// A Hugging Face model keeps the ids of Hugging Face's tokenizers, a GGUF those of llama.cpp.
+/// A Hugging Face model keeps the ids of Hugging Face's tokenizers, a GGUF those of llama.cpp; where the two can differ
+/// is among the findings.
 pub fn tokenizer_of(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<(Tokenizer, Vec<Finding>)> {
     match checkpoint.gguf() {
         Some(gguf) => gguf_tokenizer(gguf.metadata(), pre),
         None => {
             let tokenizer =
                 Tokenizer::from_directory(checkpoint.path()).map_err(stage_error("unreadable_tokenizer"))?;
-            Ok((tokenizer, Vec::new()))
+            let findings = runtime_differences(&tokenizer);
+            Ok((tokenizer, findings))
         }
     }
+}
+
+/// On which texts llama.cpp gives other ids than this tokenizer of a Hugging Face model.
+pub fn runtime_differences(tokenizer: &Tokenizer) -> Vec<Finding> {
+    tokenizer.differences_from_llama_cpp().into_iter().map(tokenizer_finding).collect()
 }
 
 /// The tokenizer in a GGUF's metadata, with llama.cpp's ids; `pre` overrides the name of its pre-tokenizer.
@@ -32,7 +39,7 @@ pub fn gguf_tokenizer(metadata: &Metadata, pre: Option<&str>) -> Result<(Tokeniz
     let options = RebuildOptions { pre, context_length };
     let (tokenizer, findings) =
         Tokenizer::from_gguf(&vocabulary, &options).map_err(stage_error("unreadable_tokenizer"))?;
-    Ok((tokenizer, findings.into_iter().map(finding).collect()))
+    Ok((tokenizer, findings.into_iter().map(tokenizer_finding).collect()))
 }
 
 /// The fact that says how large `tokenizer.json` is, rebuilt or as it lies: memory is planned by it.
@@ -63,7 +70,8 @@ pub fn key_values(vocabulary: &GgufVocabulary) -> Vec<(String, Value)> {
     vocabulary.to_key_values().into_iter().map(|(key, value)| (key, gguf_value(value))).collect()
 }
 
-fn finding(finding: tokenizer::finding::Finding) -> Finding {
+/// What the tokenizer crate found, as a stage reports it.
+pub fn tokenizer_finding(finding: tokenizer::finding::Finding) -> Finding {
     let severity = match finding.severity {
         tokenizer::finding::Severity::Warning => Severity::Warning,
         tokenizer::finding::Severity::Note => Severity::Note,

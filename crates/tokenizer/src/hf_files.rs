@@ -24,6 +24,10 @@ pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 pub const CHAT_TEMPLATE_JSON: &str = "chat_template.json";
 /// Folder of named chat templates, one `NAME.jinja` each.
 pub const ADDITIONAL_CHAT_TEMPLATES: &str = "additional_chat_templates";
+/// Tokens that were added to those of `tokenizer.model`, by text.
+pub const ADDED_TOKENS: &str = "added_tokens.json";
+/// SentencePiece's own file, with the scores that `tokenizer.json` lacks.
+pub const SENTENCEPIECE: &str = "tokenizer.model";
 /// The model's configuration: read, never written from here.
 pub const MODEL_CONFIG: &str = "config.json";
 
@@ -35,10 +39,10 @@ pub const FILES: &[&str] = &[
     GENERATION_CONFIG,
     CHAT_TEMPLATE,
     CHAT_TEMPLATE_JSON,
-    "added_tokens.json",
+    ADDED_TOKENS,
     "vocab.json",
     "merges.txt",
-    "tokenizer.model",
+    SENTENCEPIECE,
 ];
 
 /// Why a tokenizer's files could not be read or written.
@@ -132,7 +136,7 @@ impl HfFiles {
         let mut files: BTreeMap<String, Vec<u8>> = files.into_iter().filter(|(name, _)| is_known(name)).collect();
         if !files.contains_key(TOKENIZER) {
             return Err(HfFilesError::NoTokenizer {
-                hint: if files.contains_key("tokenizer.model") {
+                hint: if files.contains_key(SENTENCEPIECE) {
                     "only `tokenizer.model`: load it once in transformers and save it, which writes `tokenizer.json`"
                 } else {
                     "bring the whole repository, or take the tokenizer of its base model"
@@ -170,6 +174,11 @@ impl HfFiles {
     /// The files by name, in order of their names.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+    }
+
+    /// One of the files, as it came.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
     }
 
     /// `tokenizer.json` as it came.
@@ -284,8 +293,8 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, HfFilesError> {
     }
 }
 
-fn parse_json(name: &str, bytes: &[u8]) -> Result<Value, HfFilesError> {
-    serde_json::from_slice(bytes).map_err(|source| HfFilesError::Json { file: name.into(), source })
+pub(crate) fn parse_json(name: &str, bytes: &[u8]) -> Result<Value, HfFilesError> {
+    model::python_json::parse(bytes).map_err(|source| HfFilesError::Json { file: name.into(), source })
 }
 
 fn text(name: &str, bytes: &[u8]) -> Result<String, HfFilesError> {

@@ -6,13 +6,14 @@
 //! | [`hf_files`] | `tokenizer.json` and its companions, byte for byte, read and written |
 //! | [`gguf`] | [`GgufVocabulary`](gguf::GgufVocabulary): plain data between `tokenizer.*` key-values and a tokenizer |
 //! | [`pre_tokenizer`] | llama.cpp's names of pre-tokenizers and their structure |
+//! | [`sentencepiece`] | the pieces of a `tokenizer.model` |
 //! | [`chat_template`] | [`ChatTemplate`](chat_template::ChatTemplate): jinja as transformers runs it; Ollama's Go dialect |
 //! | [`conversation`] | [`SampleBuilder`](conversation::SampleBuilder): records to ids and loss masks |
 //! | [`finding`] | things to tell the user, with stable codes |
 //!
 //! The crate knows no container: a GGUF's key-values come and go as [`VocabValue`](gguf::VocabValue)s, which map one to
-//! one onto a container's own. Byte-level BPE is read and written; other vocabularies load from `tokenizer.json` and
-//! encode, but converting them is refused by name.
+//! one onto a container's own. Byte-level BPE and SentencePiece's BPE with byte fallback are read and written; other
+//! vocabularies load from `tokenizer.json` and encode, but converting them is refused by name.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -55,6 +56,9 @@ pub mod gguf;
 pub mod hf_files;
 mod post_processor;
 pub mod pre_tokenizer;
+mod runtime_difference;
+pub mod sentencepiece;
+mod space_prefix;
 pub mod special_tokens;
 mod summary;
 mod tokenizer;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{Encoding as HfEncoding, PostProcessor, PostProcessorWrapper};
 
 use crate::chat_template::{ChatTemplate, ChatTemplateError, ollama_template};
@@ -18,6 +19,7 @@ use crate::gguf::{self, FromHfError, GgufOptions, GgufVocabulary, RebuildError, 
 use crate::hf_files::{HfFiles, HfFilesError};
 use crate::post_processor::{self, TemplateError};
 use crate::pre_tokenizer::PreTokenizer;
+use crate::runtime_difference::{self, Pieces};
 use crate::special_tokens::{Role, SpecialTokens};
 use crate::summary::TokenizerSummary;
 
@@ -155,11 +157,11 @@ impl Tokenizer {
     ) -> Result<(Self, Vec<Finding>), TokenizerError> {
         let rebuilt = gguf::rebuild(vocabulary, options)?;
         let tokenizer = Self::from_files(rebuilt.files)?;
-        for (id, expected) in (0..).zip(&vocabulary.tokens) {
+        for (id, expected) in (0..).zip(rebuilt.texts) {
             let unused = vocabulary.token_type(id as usize) == Some(gguf::TokenType::Unused);
             let got = tokenizer.engine.id_to_token(id);
-            if !unused && !expected.is_empty() && got.as_ref() != Some(expected) {
-                return Err(TokenizerError::Renumbered { id, got, expected: expected.clone() });
+            if !unused && got.as_ref() != Some(&expected) {
+                return Err(TokenizerError::Renumbered { id, got, expected });
             }
         }
         Ok((tokenizer, rebuilt.findings))
@@ -171,6 +173,16 @@ impl Tokenizer {
     /// [`FromHfError`].
     pub fn to_gguf(&self, options: &GgufOptions<'_>) -> Result<(GgufVocabulary, Vec<Finding>), FromHfError> {
         GgufVocabulary::from_hf(&self.files, options)
+    }
+
+    /// On which texts llama.cpp gives other ids for the GGUF of this tokenizer, by known classes.
+    pub fn differences_from_llama_cpp(&self) -> Vec<Finding> {
+        let added = self.engine.get_added_tokens_decoder();
+        let plain = self.end_tokens.turn.iter().copied().filter(|id| !added.contains_key(id));
+        let plain = plain.filter_map(|id| Some((id, self.id_to_token(id)?))).collect();
+        let alphabet = ByteLevel::alphabet().into_iter();
+        let missing_bytes = alphabet.filter(|byte| self.token_to_id(byte.encode_utf8(&mut [0; 4])).is_none()).count();
+        runtime_difference::differences(self.files.tokenizer(), self.kind(), Pieces { plain, missing_bytes })
     }
 
     /// The files behind it.

@@ -102,7 +102,7 @@ fn renders_other_templates_where_asked() {
 #[test]
 fn known_styles_are_written_for_ollama() {
     let cases = read_json(golden().join("chat_cases.json"));
-    let recognised = ["llama-3.2", "qwen-2.5", "smollm2", "smollm3"];
+    let recognised = ["llama-3.2", "qwen-2.5", "qwen-3", "smollm2", "smollm3"];
     for path in std::fs::read_dir(golden().join("templates")).unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let go = ollama_template(&template(&std::fs::read_to_string(&path).unwrap(), &cases));

@@ -8,6 +8,7 @@ use tokenizer::Tokenizer;
 use tokenizer::chat_template::{ChatTemplate, Clock};
 use tokenizer::conversation::{Record, Sample, SampleBuilder};
 use tokenizer::finding::Finding;
+use tokenizer::gguf::{Convention, GgufOptions, RebuildOptions};
 use tokenizer::hf_files::HfFiles;
 
 fn golden(path: &str) -> PathBuf {
@@ -251,4 +252,47 @@ fn a_line_that_is_no_record_says_why() {
     assert!(error(json!({"messages": "x"})).contains("`messages` is a text, expected a list"));
     assert!(error(json!({"prompt": "x", "completion": 3})).contains("`completion` is a number"));
     assert!(error(json!([1])).contains("expected an object"));
+}
+
+/// As it was published, and rebuilt from what a GGUF holds of it.
+fn both(name: &str, convention: Convention) -> [Tokenizer; 2] {
+    let original = Tokenizer::from_directory(&golden(name)).unwrap();
+    let options = GgufOptions { convention, vocab_size: None, pre: None };
+    let (vocabulary, _) = original.to_gguf(&options).unwrap();
+    let (rebuilt, _) = Tokenizer::from_gguf(&vocabulary, &RebuildOptions::default()).unwrap();
+    [original, rebuilt]
+}
+
+#[test]
+fn sentencepiece_answers_are_learned_from_the_first_piece_to_the_end() {
+    // Mistral's template puts a space before an answer, which is one piece with its first word.
+    for tokenizer in both("mistral-cut", Convention::Llama) {
+        let (sample, findings) = build(&tokenizer, None, chat(&TURNS[1..])).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        let texts = learned(&tokenizer, &sample);
+        let texts: Vec<&str> = texts.iter().map(|text| text.trim_start()).collect();
+        assert_eq!(texts, ["Hi, how are you?</s>", "Good to know.</s>"]);
+        let first = sample.learned.iter().position(|learned| *learned).unwrap();
+        assert_eq!(tokenizer.id_to_token(sample.ids[first - 1]).unwrap(), "[/INST]");
+    }
+    for tokenizer in both("gemma-like", Convention::Plain) {
+        let (sample, findings) = build(&tokenizer, None, chat(&TURNS[1..])).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!(learned(&tokenizer, &sample), ["Hi, how are you?<end_of_turn>", "Good to know.<end_of_turn>"]);
+        let refusal = build(&tokenizer, None, chat(TURNS)).unwrap_err();
+        assert!(refusal.contains("refuses `system` messages"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_completion_in_bytes_is_learned_and_its_prompt_is_not() {
+    for (name, convention) in [("mistral-cut", Convention::Llama), ("gemma-like", Convention::Plain)] {
+        for tokenizer in both(name, convention) {
+            let record = json!({"prompt": "the\u{1f9ff}", "completion": "\u{1f9ff}x"});
+            let (sample, _) = build(&tokenizer, None, record).unwrap();
+            let end = tokenizer.decode(sample.ids.last().map(std::slice::from_ref).unwrap(), false).unwrap();
+            assert_eq!(learned(&tokenizer, &sample), [format!("\u{1f9ff}x{end}")], "{name}");
+            assert!(tokenizer.is_end_of_turn(*sample.ids.last().unwrap()));
+        }
+    }
 }

@@ -59,15 +59,17 @@ impl Stage for ConvertGguf {
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let params: Params = ctx.params()?;
         let name = naming::name(ctx, &params);
+        let mut findings = Vec::new();
         let (port, output) = match Inputs::of(ctx)? {
             Inputs::Model(model, adapter) => {
                 let target = Target::new(ctx, &params, &model, &name)?;
-                let made = model_file::write(ctx, &params, &model, adapter.as_deref(), &target, &name)?;
+                let (made, found) = model_file::write(ctx, &params, &model, adapter.as_deref(), &target, &name)?;
+                findings = found;
                 ("model", describe_model(&made, &model.reading.family)?)
             }
             Inputs::Adapter(adapter) => ("adapter", describe_adapter(&lora::write(ctx, &adapter, &name)?)?),
         };
-        Ok(Outcome { outputs: BTreeMap::from([(port.into(), output)]), ..Outcome::default() })
+        Ok(Outcome { outputs: BTreeMap::from([(port.into(), output)]), findings, ..Outcome::default() })
     }
 }
 

@@ -8,8 +8,10 @@ use checkpoint::gguf::{Gguf, Metadata, Value, Writer};
 use checkpoint::view::ModelView;
 use model::ModelDescription;
 use model::description::VocabularyKeys;
-use stage_api::{Context, Error, Result};
-use stage_model::{AdapterInput, ModelInput, RowStream, key_values, stage_error, tokenizer_of, vocabulary_of};
+use stage_api::{Context, Error, Finding, Result};
+use stage_model::{
+    AdapterInput, ModelInput, RowStream, key_values, stage_error, tokenizer_finding, tokenizer_of, vocabulary_of,
+};
 use tokenizer::gguf::{Convention, GgufOptions};
 
 use crate::naming::file_stem;
@@ -17,7 +19,8 @@ use crate::ollama;
 use crate::params::Params;
 use crate::target::Target;
 
-/// Makes the output directory and returns what its GGUF holds, read back from the headers.
+/// Makes the output directory and returns what its GGUF holds, read back from the headers, and what was found about
+/// its vocabulary.
 pub fn write(
     ctx: &Context,
     params: &Params,
@@ -25,12 +28,12 @@ pub fn write(
     adapter: Option<&AdapterInput>,
     target: &Target,
     name: &str,
-) -> Result<ModelDescription> {
+) -> Result<(ModelDescription, Vec<Finding>)> {
     let out = ctx.output("model")?;
     fs::create_dir_all(&out).map_err(|e| io(&out, &e))?;
     let adapter = adapter.map(|a| a.open(ctx, "adapter", &model.reading)).transpose()?;
     let checkpoint = model.open(ctx, "model")?;
-    let metadata = metadata(params, model, target, &checkpoint)?;
+    let (metadata, findings) = metadata(params, model, target, &checkpoint)?;
     let file = format!("{}-{}.gguf", file_stem(name), target.quantizer.preset());
     ollama::write(&out, &file, &checkpoint, model)?;
 
@@ -55,7 +58,7 @@ pub fn write(
         ctx.progress("tensors", done as u64 + 1, tensors.len() as u64);
     }
     writer.finish().map_err(stage_error("unwritable_gguf"))?;
-    read_back(&path, model)
+    Ok((read_back(&path, model)?, findings))
 }
 
 /// Names the pre-tokenizer.
@@ -63,8 +66,13 @@ const PRE: &str = "tokenizer.ggml.pre";
 
 /// The header's pairs, then the vocabulary: a GGUF's own as it is, a tokenizer's as llama.cpp's converter writes it. A
 /// pre-tokenizer that was named for a GGUF goes into the file that is made, so that llama.cpp cuts texts as we did.
-fn metadata(params: &Params, model: &ModelInput, target: &Target, checkpoint: &Checkpoint) -> Result<Metadata> {
-    let mut metadata = Metadata::default();
+fn metadata(
+    params: &Params,
+    model: &ModelInput,
+    target: &Target,
+    checkpoint: &Checkpoint,
+) -> Result<(Metadata, Vec<Finding>)> {
+    let (mut metadata, mut findings) = (Metadata::default(), Vec::new());
     for (key, value) in &target.metadata {
         metadata.set(key.clone(), Value::try_from(value).map_err(stage_error("bad_metadata"))?);
     }
@@ -83,12 +91,13 @@ fn metadata(params: &Params, model: &ModelInput, target: &Target, checkpoint: &C
             };
             let vocab_size = Some(model.reading.architecture.vocab_size);
             let options = GgufOptions { convention, vocab_size, pre: params.pre.as_deref() };
-            let (vocabulary, _) = tokenizer.to_gguf(&options).map_err(stage_error("unwritable_vocabulary"))?;
+            let (vocabulary, found) = tokenizer.to_gguf(&options).map_err(stage_error("unwritable_vocabulary"))?;
+            findings.extend(found.into_iter().map(tokenizer_finding));
             key_values(&vocabulary)
         }
     };
     vocabulary.into_iter().for_each(|(key, value)| metadata.set(key, value));
-    Ok(metadata)
+    Ok((metadata, findings))
 }
 
 /// What was written, as any reader sees it; the vocabulary must be readable too.

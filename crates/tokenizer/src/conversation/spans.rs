@@ -48,9 +48,12 @@ pub(super) fn find_turn(
     let after = after.min(text.len() - before);
     let mut span = before..text.len() - after;
     let message = &conversation.messages[index];
-    if !message["tool_calls"].is_null() || has_reasoning(message) {
-        // What stands round a call or a thought is the assistant's as well: it begins where the prompt ends.
-        if let Some(prompt) = prompt_before(template, conversation, index).filter(|prompt| text.starts_with(prompt)) {
+    if let Some(prompt) = prompt_before(template, conversation, index).filter(|prompt| text.starts_with(prompt)) {
+        // What stands round a call or a thought is the assistant's as well: it begins where the prompt ends. So is
+        // white space that a template puts before an answer: a deployed model has to say it, and SentencePiece makes
+        // one piece of it and the first word.
+        let is_space = text.get(prompt.len()..span.start).is_some_and(|between| between.trim().is_empty());
+        if is_space || !message["tool_calls"].is_null() || has_reasoning(message) {
             span.start = span.start.min(prompt.len());
         }
     }

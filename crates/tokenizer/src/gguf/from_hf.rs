@@ -1,28 +1,36 @@
 //! From Hugging Face files to the vocabulary that llama.cpp's converter writes.
 //!
-//! Follows `get_vocab_base` and `_set_vocab_gpt2` of `conversion/base.py` and `set_vocab` of `conversion/llama.py`.
+//! Follows `get_vocab_base` and `_set_vocab_gpt2` of `conversion/base.py` and `set_vocab` of `conversion/llama.py`;
+//! what SentencePiece vocabularies have of their own is in `from_sentencepiece`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::from_sentencepiece;
 use super::special_vocab::SpecialVocab;
 use super::{GgufVocabulary, TokenType, VocabularyKind};
 use crate::finding::Finding;
 use crate::hf_files::{HfFiles, HfFilesError, NamedTemplate};
 use crate::pre_tokenizer::{DEFAULT, PreTokenizer, PreTokenizerError};
+use crate::sentencepiece::SentencePieceError;
+use crate::space_prefix::SpacePrefix;
 use crate::special_tokens::Role;
 
 /// More rows than any model has; a configuration that asks for more is broken, not big.
 const MOST_TOKENS: u64 = 1 << 24;
 
 /// Which of the converter's classes handles the architecture; they write different keys.
+///
+/// The class of Mamba hybrids (`granitehybrid`) also rounds the number of tokens up to a multiple of eight. That is not
+/// followed: llama.cpp refuses a file with more tokens than the embedding has rows, and where the numbers are equal it
+/// changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Convention {
     /// `LlamaModel` and what derives from it (`llama`, `granite`, `granitemoe`): also `add_space_prefix` where the
     /// configuration has `add_prefix_space`, and `add_bos_token = false` for vocabularies of 49,152.
     Llama,
-    /// The vocabulary alone (`qwen2`, `qwen3`, …).
+    /// The vocabulary alone (`qwen2`, `qwen3`, `gemma2`, `granitehybrid`, …).
     Plain,
 }
 
@@ -41,7 +49,7 @@ pub struct GgufOptions<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum FromHfError {
     /// A kind that this crate does not write yet.
-    #[error("not yet supported: {} vocabulary (hint: byte-level BPE can be converted, e.g. Llama 3, Qwen, SmolLM, Granite)", kind.name())]
+    #[error("not yet supported: {} vocabulary (hint: byte-level BPE can be converted, e.g. Llama 3, Qwen, Granite, and BPE with byte fallback, e.g. Mistral, Gemma)", kind.name())]
     Unsupported {
         /// What `tokenizer.json` holds.
         kind: VocabularyKind,
@@ -52,6 +60,9 @@ pub enum FromHfError {
     /// The files themselves.
     #[error(transparent)]
     Files(#[from] HfFilesError),
+    /// `tokenizer.model`.
+    #[error(transparent)]
+    SentencePiece(#[from] SentencePieceError),
     /// A token's id lies outside the embedding.
     #[error(
         "token `{token}` has id {id}, but the model has {vocab_size} rows (hint: the tokenizer belongs to another model, or tokens were added without resizing the embedding)"
@@ -98,16 +109,14 @@ impl GgufVocabulary {
     /// # Errors
     /// [`FromHfError`].
     pub fn from_hf(files: &HfFiles, options: &GgufOptions<'_>) -> Result<(Self, Vec<Finding>), FromHfError> {
-        let kind = VocabularyKind::of_tokenizer_json(files.tokenizer());
-        if kind != VocabularyKind::ByteLevelBpe {
-            return Err(FromHfError::Unsupported { kind });
-        }
         let mut findings = Vec::new();
-        let pre = pre_name(files, options.pre, &mut findings)?;
-        let tokenizer = files.whole_tokenizer()?;
-        let by_id = tokens_by_id(files, &tokenizer)?;
-        let vocab_size = vocab_size(files, options, &by_id)?;
-        let (tokens, token_types) = pad(by_id, vocab_size)?;
+        let kind = VocabularyKind::of_tokenizer_json(files.tokenizer());
+        let mut vocabulary = match kind {
+            VocabularyKind::ByteLevelBpe => byte_level(files, options, &mut findings)?,
+            VocabularyKind::Spm => sentencepiece(files, options, &mut findings)?,
+            _ => return Err(FromHfError::Unsupported { kind }),
+        };
+        let vocab_size = vocabulary.tokens.len() as u64;
         let mut special = SpecialVocab::read(files);
         findings.extend(special.findings);
         special.ids.retain(|(role, id)| {
@@ -128,20 +137,12 @@ impl GgufVocabulary {
                  as in transformers",
             ));
         }
-        let mut vocabulary = Self {
-            model: "gpt2".into(),
-            // Without a name llama.cpp takes its default, and says that the file names none.
-            pre: (pre != DEFAULT || options.pre.is_some()).then_some(pre),
-            tokens,
-            token_types,
-            merges: merges(&tokenizer)?,
-            special_ids: special.ids,
-            add_special: special.add,
-            chat_templates: gguf_templates(files.chat_templates()?),
-            ..Self::default()
-        };
+        vocabulary.special_ids = special.ids;
+        vocabulary.add_special = special.add;
+        vocabulary.chat_templates = gguf_templates(files.chat_templates()?);
         if options.convention == Convention::Llama {
-            vocabulary.add_space_prefix = files.tokenizer_config()["add_prefix_space"].as_bool();
+            let configured = files.tokenizer_config()["add_prefix_space"].as_bool();
+            vocabulary.add_space_prefix = vocabulary.add_space_prefix.or(configured);
             if vocab_size == 49152 {
                 vocabulary.add_special.retain(|(role, _)| *role != Role::Bos);
                 vocabulary.add_special.push((Role::Bos, false));
@@ -149,6 +150,50 @@ impl GgufVocabulary {
         }
         Ok((vocabulary, findings))
     }
+}
+
+/// Pieces, merges and the pre-tokenizer's name.
+fn byte_level(
+    files: &HfFiles,
+    options: &GgufOptions<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<GgufVocabulary, FromHfError> {
+    let pre = pre_name(files, options.pre, findings)?;
+    let tokenizer = files.whole_tokenizer()?;
+    let by_id = tokens_by_id(files, &tokenizer)?;
+    let last = by_id.last_key_value();
+    let vocab_size = vocab_size(files, options, last.map_or(0, |(id, _)| id.saturating_add(1)))?;
+    if let Some((&id, (token, _))) = last.filter(|(id, _)| **id >= vocab_size) {
+        return Err(FromHfError::OutsideEmbedding { token: token.clone(), id, vocab_size });
+    }
+    let (tokens, token_types) = pad(by_id, vocab_size);
+    let merges = merges(&tokenizer)?;
+    // Without a name llama.cpp takes its default, and says that the file names none.
+    let pre = (pre != DEFAULT || options.pre.is_some()).then_some(pre);
+    Ok(GgufVocabulary { model: "gpt2".into(), pre, tokens, token_types, merges, ..Default::default() })
+}
+
+/// Pieces with scores, of which llama.cpp makes the merges itself.
+fn sentencepiece(
+    files: &HfFiles,
+    options: &GgufOptions<'_>,
+    findings: &mut Vec<Finding>,
+) -> Result<GgufVocabulary, FromHfError> {
+    let tokenizer = files.whole_tokenizer()?;
+    let pieces = from_sentencepiece::pieces(files, &tokenizer, findings)?;
+    let vocab_size = vocab_size(files, options, pieces.len() as u64)?;
+    let tokens = from_sentencepiece::tokens(files, pieces, vocab_size, findings)?;
+    // Gemma's class writes this one always. It says what `tokenizer.json` does, so it stands for any such file.
+    let never = SpacePrefix::of_tokenizer_json(&tokenizer) == SpacePrefix::Nowhere;
+    Ok(GgufVocabulary {
+        model: "llama".into(),
+        pre: Some("default".into()),
+        tokens: tokens.texts,
+        scores: Some(tokens.scores),
+        token_types: tokens.types,
+        add_space_prefix: never.then_some(false),
+        ..Default::default()
+    })
 }
 
 fn pre_name(files: &HfFiles, given: Option<&str>, findings: &mut Vec<Finding>) -> Result<String, PreTokenizerError> {
@@ -211,7 +256,7 @@ fn tokens_by_id(files: &HfFiles, tokenizer: &Value) -> Result<BTreeMap<u64, (Str
 }
 
 /// Some published tokenizers mark control tokens as ordinary ones; the converter goes by their looks.
-fn looks_special(text: &str) -> bool {
+pub(super) fn looks_special(text: &str) -> bool {
     let between = |start: &str, end: &str| text.starts_with(start) && text.ends_with(end);
     ["<pad>", "<mask>", "<2mass>", "[@BOS@]"].contains(&text)
         || between("<|", "|>")
@@ -219,38 +264,28 @@ fn looks_special(text: &str) -> bool {
         || between("<unused", ">")
 }
 
-fn vocab_size(
-    files: &HfFiles,
-    options: &GgufOptions<'_>,
-    by_id: &BTreeMap<u64, (String, TokenType)>,
-) -> Result<u64, FromHfError> {
+/// Rows of the embedding, as stated by the caller or the configuration; `tokens` where neither does.
+fn vocab_size(files: &HfFiles, options: &GgufOptions<'_>, tokens: u64) -> Result<u64, FromHfError> {
     let config = files.model_config();
     let stated = options
         .vocab_size
         .or_else(|| config["vocab_size"].as_u64().or_else(|| config["text_config"]["vocab_size"].as_u64()));
-    let last = by_id.last_key_value();
-    let vocab_size = stated.unwrap_or_else(|| last.map_or(0, |(id, _)| id.saturating_add(1)));
-    if !(1..=MOST_TOKENS).contains(&vocab_size) {
-        return Err(FromHfError::VocabSize { vocab_size });
-    }
-    match last {
-        Some((id, (token, _))) if *id >= vocab_size => {
-            Err(FromHfError::OutsideEmbedding { token: token.clone(), id: *id, vocab_size })
-        }
-        _ => Ok(vocab_size),
+    let vocab_size = stated.unwrap_or(tokens);
+    check_size(vocab_size)?;
+    Ok(vocab_size)
+}
+
+pub(super) fn check_size(vocab_size: u64) -> Result<(), FromHfError> {
+    match (1..=MOST_TOKENS).contains(&vocab_size) {
+        true => Ok(()),
+        false => Err(FromHfError::VocabSize { vocab_size }),
     }
 }
 
 /// One entry a row of the embedding: rows without a token are called `[PADn]`.
-fn pad(mut by_id: BTreeMap<u64, (String, TokenType)>, vocab_size: u64) -> Result<(Vec<String>, Vec<i32>), FromHfError> {
-    let mut tokens = Vec::new();
-    let mut types = Vec::new();
-    for id in 0..vocab_size {
-        let (text, kind) = by_id.remove(&id).unwrap_or_else(|| (format!("[PAD{id}]"), TokenType::Unused));
-        tokens.push(text);
-        types.push(kind as i32);
-    }
-    Ok((tokens, types))
+fn pad(mut by_id: BTreeMap<u64, (String, TokenType)>, vocab_size: u64) -> (Vec<String>, Vec<i32>) {
+    let row = |id| by_id.remove(&id).unwrap_or_else(|| (format!("[PAD{id}]"), TokenType::Unused));
+    (0..vocab_size).map(row).map(|(text, kind)| (text, kind as i32)).unzip()
 }
 
 /// Merges in GGUF's spelling, from either of `tokenizer.json`'s.
@@ -285,7 +320,7 @@ fn gguf_templates(templates: Vec<NamedTemplate>) -> Vec<NamedTemplate> {
         .collect()
 }
 
-fn malformed(what: &'static str, got: &Value, expected: &'static str) -> FromHfError {
+pub(super) fn malformed(what: &'static str, got: &Value, expected: &'static str) -> FromHfError {
     let mut got = got.to_string();
     if got.len() > 80 {
         got = got.chars().take(80).chain(['…']).collect();

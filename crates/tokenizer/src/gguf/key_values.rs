@@ -128,7 +128,8 @@ fn role_of(keys: &[(Role, &'static str)], key: &str) -> Option<Role> {
 
 impl GgufVocabulary {
     /// The key-values in the order in which llama.cpp's converter writes them. (It puts an `add_bos_token` that it
-    /// adds for the vocabulary's size alone after the chat template; here that one stands with its kin.)
+    /// adds for the vocabulary's size alone, and Gemma's `add_space_prefix`, after the chat template; here each has one
+    /// place.)
     pub fn to_key_values(&self) -> Vec<(String, VocabValue)> {
         let mut out: Vec<(String, VocabValue)> = Vec::new();
         let mut put = |key: &str, value: VocabValue| out.push((key.to_owned(), value));

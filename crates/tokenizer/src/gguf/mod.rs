@@ -4,8 +4,11 @@
 //! [`GgufVocabulary::from_hf`] writes what llama.cpp's converter writes, [`rebuild`] makes a `tokenizer.json` whose ids
 //! are those of llama.cpp.
 
+mod byte_pieces;
 mod from_hf;
+mod from_sentencepiece;
 pub mod key_values;
+mod merges_from_scores;
 mod rebuild;
 mod special_vocab;
 mod vocabulary;

@@ -7,7 +7,7 @@ use checkpoint::hf_directory::CONFIG_FILE;
 use checkpoint::safetensors::{self, ShardIndex};
 use checkpoint::{ByteSource, LocatedTensor};
 use stage_api::{Error, Result};
-use stage_model::{gguf_tokenizer, stage_error};
+use stage_model::{gguf_tokenizer, runtime_differences, stage_error};
 use tokenizer::Tokenizer;
 use tokenizer::hf_files::{self, HfFiles};
 
@@ -30,7 +30,8 @@ fn directory(
     weights: &[String],
 ) -> Result<Headers> {
     let json = remote.read(CONFIG_FILE)?;
-    let config = serde_json::from_slice(&json).map_err(|source| HubError::Json { file: CONFIG_FILE.into(), source })?;
+    let config =
+        model::python_json::parse(&json).map_err(|source| HubError::Json { file: CONFIG_FILE.into(), source })?;
     let mut headers = BTreeMap::new();
     for name in weights {
         let source = remote.source(name)?;
@@ -42,7 +43,9 @@ fn directory(
     }
     let tensors = headers.into_values().flat_map(|header| header.tensors).map(|located| located.tensor);
     let description = safetensors::describe(config, tensors);
-    Ok(Headers { description, tokenizer: tokenizer(remote, side_files, json)?, findings: Vec::new() })
+    let tokenizer = tokenizer(remote, side_files, json)?;
+    let findings = runtime_differences(&tokenizer);
+    Ok(Headers { description, tokenizer, findings })
 }
 
 fn tokenizer(remote: &Remote<'_>, side_files: &[String], config: Vec<u8>) -> Result<Tokenizer> {

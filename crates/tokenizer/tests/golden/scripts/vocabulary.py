@@ -12,18 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-GOLDEN = Path(__file__).resolve().parent.parent
+from converter import GOLDEN, dump, key_values, load, read, write
+
 TOKENS = 4096
 ROWS = 4104  # eight rows of padding
-
-
-def read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def dump(path, value, **style):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, ensure_ascii=False, **style) + "\n", encoding="utf-8")
 
 
 def cut(source):
@@ -102,35 +94,9 @@ def several_templates(files):
     return files
 
 
-def write(directory, files):
-    for name, value in files.items():
-        # The tokenizers crate writes its file this way; the others are written by people and by json.dumps.
-        dump(directory / name, value, **({"separators": (",", ":")} if name == "tokenizer.json" else {"indent": 2}))
-
-
-def convert(files, pre, gguf, model_base, convert_class):
-    """The key-values that the converter writes, in its order, as [key, type, value]."""
-    with tempfile.TemporaryDirectory() as directory:
-        directory = Path(directory)
-        write(directory, files)
-        converter = convert_class(directory, gguf.LlamaFileType.ALL_F32, directory / "out.gguf")
-        converter.get_vocab_base_pre = lambda tokenizer: pre
-        converter.set_vocab()
-        out = []
-        for key, value in converter.gguf_writer.kv_data[0].items():
-            if key.startswith("tokenizer."):
-                kind = value.type.name if value.type.name != "ARRAY" else \
-                    "ARRAY " + ("STRING" if isinstance(value.value[0], str) else "INT32")
-                out.append([key, kind, [int(v) if isinstance(v, int) else v for v in value.value]
-                            if isinstance(value.value, (list, tuple)) else value.value])
-        return out
-
-
 def main():
     source, llama_cpp = Path(sys.argv[1]), Path(sys.argv[2])
-    sys.path[:0] = [str(llama_cpp), str(llama_cpp / "gguf-py")]
-    import gguf
-    from conversion.base import ModelBase
+    _, gguf = load(llama_cpp)
     from conversion.llama import LlamaModel
     from conversion.qwen import Qwen2Model
 
@@ -142,7 +108,9 @@ def main():
         "several-templates": (several_templates(files), "smollm", Qwen2Model),
     }
     for name, (variant, pre, convert_class) in variants.items():
-        metadata = convert(variant, pre, gguf, ModelBase, convert_class)
+        with tempfile.TemporaryDirectory() as directory:
+            write(Path(directory), variant)
+            metadata = key_values(Path(directory), convert_class, gguf, pre)
         # The pieces are in the tokenizer already; what the variants share is not written down three times.
         changed = {file: value for file, value in variant.items() if value != files[file]}
         dump(GOLDEN / "converter" / f"{name}.json", {"files": changed, "key_values": metadata}, separators=(",", ":"))
