@@ -4,6 +4,7 @@
 //! builds them first.
 
 pub mod checkpoint_edit;
+pub mod family_models;
 pub mod hub;
 pub mod llama32;
 pub mod tiny_llama;

@@ -1,0 +1,155 @@
+//! One runner over families and dialects: logits against transformers, the GGUF in llama.cpp, the same bytes from every
+//! spelling, training and fusing, all through the real binary.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tests::Dir;
+use tests::family_models::{FamilyModel, Spelling, apart, read_logits};
+
+/// What a family's checks may reach.
+struct Bars {
+    /// Logits against transformers, as a share of their standard deviation.
+    logits: f64,
+    /// KL divergence of llama.cpp's f32 from ours, nats a token.
+    divergence: f64,
+}
+
+const USUAL: Bars = Bars { logits: 5e-5, divergence: 1e-8 };
+/// llama.cpp's GELU is a table of f16.
+const GELU_TABLE: Bars = Bars { divergence: 1e-5, ..USUAL };
+
+macro_rules! family {
+    ($test:ident, $name:literal, $bars:expr) => {
+        #[test]
+        fn $test() {
+            check($name, &$bars);
+        }
+    };
+}
+
+family!(qwen_2, "qwen2", USUAL);
+family!(qwen_3, "qwen3", USUAL);
+family!(mistral, "mistral", USUAL);
+family!(gemma_2, "gemma2", GELU_TABLE);
+family!(granite_3, "granite3", USUAL);
+family!(granite_3_moe, "granite3-moe", USUAL);
+family!(granite_4, "granite4", USUAL);
+family!(granite_4_h, "granite4-h", USUAL);
+family!(granite_4_h_moe, "granite4-h-moe", USUAL);
+
+/// The example pipelines, each planned on a model of its family.
+#[test]
+fn the_pipelines_are_planned() {
+    for (pipeline, name) in [
+        ("qwen25", "qwen2"),
+        ("mistral", "mistral"),
+        ("gemma2", "gemma2"),
+        ("granite3", "granite3"),
+        ("granite4", "granite4-h-moe"),
+    ] {
+        let dir = Dir::new();
+        FamilyModel::named(name).write(&dir, "model", Spelling::Published);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../pipelines/{pipeline}.toml"));
+        let source = format!("stages.base.with.source=\"path:{}\"", dir.path("model").display());
+        let host = dir.host().args(["plan".as_ref(), file.as_os_str()]);
+        let plan = host.args(["--json", "--set", &source]).exits(0).json();
+        assert_eq!(plan["stages"].as_array().unwrap().len(), 7, "{pipeline}");
+    }
+}
+
+const CHATS: &str = r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
+{"messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}]}
+"#;
+
+fn check(name: &str, bars: &Bars) {
+    let (dir, model) = (Dir::new(), FamilyModel::named(name));
+    let spellings = spellings(&model);
+    for (spelled, spelling) in &spellings {
+        model.write(&dir, spelled, *spelling);
+    }
+    dir.write("chats.jsonl", CHATS);
+    std::fs::copy(model.text(), dir.path("text.txt")).unwrap();
+    dir.write("p.toml", pipeline(&spellings));
+    let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
+
+    let (ids, expected) = model.golden();
+    let (ours, logits) = read_logits(&output(&report, "logits", "logits"));
+    assert_eq!(ours, ids);
+    let far = apart(&logits, &expected);
+    assert!(far <= bars.logits, "{name}: logits are {far:.1e} of their deviation from transformers'");
+
+    let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
+    assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp diverges by {divergence:.1e}");
+
+    let bytes = gguf(&report, "gguf-published");
+    for (spelled, _) in &spellings {
+        assert!(gguf(&report, &format!("gguf-{spelled}")) == bytes, "{name}: {spelled} makes another GGUF");
+    }
+    // Back from the GGUF: the same network computes the same to the bit.
+    let (_, from_gguf) = read_logits(&output(&report, "logits-gguf", "logits"));
+    let far = apart(&from_gguf, &logits);
+    assert!(far <= bars.logits, "{name}: the GGUF's logits are {far:.1e} from the checkpoint's");
+    let (_, beside) = read_logits(&output(&report, "logits-beside", "logits"));
+    let (_, fused) = read_logits(&output(&report, "logits-fused", "logits"));
+    assert!(apart(&beside, &logits) > 1e-3, "{name}: training changed nothing");
+    let far = apart(&fused, &beside);
+    assert!(far <= bars.logits, "{name}: fused is {far:.1e} from base + adapter");
+}
+
+fn spellings(model: &FamilyModel) -> Vec<(&'static str, Spelling)> {
+    let mut spellings = vec![("published", Spelling::Published), ("v5", Spelling::Transformers5)];
+    if model.has_mlx_spelling() {
+        spellings.push(("mlx", Spelling::Mlx));
+    }
+    spellings
+}
+
+fn pipeline(spellings: &[(&str, Spelling)]) -> String {
+    let stage = |id: &str, uses: &str, rest: &str| format!("[stages.{id}]\nuses = \"{uses}\"\n{rest}\n");
+    let logits = |id: &str, inputs: &str| {
+        stage(
+            id,
+            "logits",
+            &format!("inputs = {{ {inputs} }}\nwith = {{ text = \"text.txt\", tokens = 256, window = 256 }}"),
+        )
+    };
+    let mut text = "schema = 1\n".to_owned();
+    for (spelled, _) in spellings {
+        text += &stage(spelled, "fetch", &format!("with = {{ source = \"path:{spelled}\" }}"));
+        let with = "with = { quantizer = \"f32\", name = \"tiny\" }";
+        let gguf = format!("inputs = {{ model = \"{spelled}\" }}\n{with}");
+        text += &stage(&format!("gguf-{spelled}"), "convert-gguf", &gguf);
+    }
+    text += &stage("check", "validate-arch", "inputs = { model = \"published\" }");
+    text += &logits("logits", "model = \"published\"");
+    text += &logits("logits-gguf", "model = \"gguf-published\"");
+    let evaluate = "inputs = { model = \"gguf-published\", reference = \"logits\" }";
+    text += &stage("evaluate", "evaluate-gguf", evaluate);
+    let train = "inputs = { model = \"published\" }\nwith = { data = \"chats.jsonl\", rank = 4, steps = 2, \
+                 batch_size = 2, learning_rate = 0.02, warmup_ratio = 0.0 }";
+    text += &stage("train", "train-candle", train);
+    text += &logits("logits-beside", "model = \"published\", adapter = \"train\"");
+    let fuse = "inputs = { model = \"published\", adapter = \"train\" }\nwith = { dtype = \"f32\" }";
+    text += &stage("fuse", "fuse", fuse);
+    text += &logits("logits-fused", "model = \"fuse\"");
+    text
+}
+
+fn output(report: &Value, stage: &str, output: &str) -> PathBuf {
+    let stages = report["stages"].as_array().unwrap();
+    let stage = stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"));
+    stage["outputs"][output]["path"].as_str().unwrap().into()
+}
+
+fn report_of(report: &Value, stage: &str) -> Value {
+    let path = output(report, stage, "report");
+    let file = if path.is_dir() { path.join("report.json") } else { path };
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn gguf(report: &Value, stage: &str) -> Vec<u8> {
+    let mut files = output(report, stage, "model").read_dir().unwrap().map(|e| e.unwrap().path());
+    std::fs::read(files.find(|p| p.extension().is_some_and(|e| e == "gguf")).unwrap()).unwrap()
+}
