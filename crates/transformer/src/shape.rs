@@ -127,11 +127,13 @@ impl Shape {
         keys
     }
 
-    /// The header of the architecture `llama`, which several families write.
+    /// The header of the architecture `llama`, which several families write. It always has the size of a head:
+    /// transformers fills it into these configurations before llama.cpp's converter reads them.
     pub fn llama_header(&self, rope: &Rope) -> GgufHeader {
+        let shape = Shape { head_dim_is_said: true, ..self.clone() };
         let u32 = |value: u64| MetaValue::U32(value as u32);
         let own = [("vocab_size", u32(self.vocab_size)), ("rope.dimension_count", u32(self.head_dim))];
-        self.gguf_header("llama", Some(rope), VocabularyKeys::Llama, own)
+        shape.gguf_header("llama", Some(rope), VocabularyKeys::Llama, own)
     }
 
     /// A header of those keys and the family's own.
