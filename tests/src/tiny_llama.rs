@@ -34,6 +34,9 @@ const MATRICES: [(&str, &str, u64, u64); 7] = [
     ("mlp.down_proj", "ffn_down", HIDDEN, INTERMEDIATE),
 ];
 
+/// What a fused GGUF has in one matrix, in this order.
+const FUSED: [&str; 3] = ["attn_q", "attn_k", "attn_v"];
+
 fn vocabulary_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/tokenizer/tests/golden/smollm2-cut")
 }
@@ -120,6 +123,21 @@ pub fn gguf_with_biases(seed: u64, biased: &[&str]) -> Vec<u8> {
     written(&metadata(), &tensors, seed)
 }
 
+/// The same with queries, keys and values of a layer in one matrix.
+pub fn fused_gguf(seed: u64) -> Vec<u8> {
+    let parts = |layer| FUSED.map(|part| format!("blk.{layer}.{part}.weight"));
+    let is_part = |name: &String| (0..LAYERS).any(|layer| parts(layer).contains(name));
+    let mut tensors = gguf_tensors();
+    tensors.retain(|tensor| !is_part(&tensor.name));
+    let rows = MATRICES.iter().filter(|(_, gguf, ..)| FUSED.contains(gguf)).map(|(_, _, rows, _)| rows).sum();
+    tensors.extend((0..LAYERS).map(|layer| tensor(format!("blk.{layer}.attn_qkv.weight"), &[rows, HIDDEN])));
+    written_with(&metadata(), &tensors, |fused| {
+        let Some(layer) = fused.name.strip_suffix("attn_qkv.weight") else { return data(fused, seed) };
+        let parts = gguf_tensors().into_iter().filter(|part| part.name.starts_with(layer) && is_part(&part.name));
+        parts.flat_map(|part| data(&part, seed)).collect()
+    })
+}
+
 /// The same in two parts.
 pub fn split_gguf(seed: u64) -> [Vec<u8>; 2] {
     let tensors = gguf_tensors();
@@ -171,11 +189,15 @@ fn metadata() -> Metadata {
 }
 
 fn written(metadata: &Metadata, tensors: &[StoredTensor], seed: u64) -> Vec<u8> {
+    written_with(metadata, tensors, |tensor| data(tensor, seed))
+}
+
+fn written_with(metadata: &Metadata, tensors: &[StoredTensor], data: impl Fn(&StoredTensor) -> Vec<u8>) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("m.gguf");
     let mut writer = gguf::Writer::create(&path, metadata, tensors).expect("a file");
     for tensor in tensors {
-        writer.write(&tensor.name, &data(tensor, seed)).expect("a tensor");
+        writer.write(&tensor.name, &data(tensor)).expect("a tensor");
     }
     writer.finish().expect("a whole file");
     fs::read(path).expect("the file")

@@ -5,6 +5,7 @@
 
 mod header;
 mod lora;
+mod matrices;
 mod model_file;
 mod naming;
 mod ollama;

@@ -1,35 +1,42 @@
 //! An adapter alone as the GGUF that llama.cpp's `--lora` takes.
 //!
 //! A matrix of the base's GGUF is rows of canonical ones, so row `i` changes by `B[row(i), :] · A` of its source: B's
-//! rows move as the weight's do, and where several adapted matrices become one, their ranks are laid side by side.
+//! rows move as the weight's do, and where several adapted matrices are one, their ranks are laid side by side.
 //! llama.cpp scales by `alpha / rank` with one alpha for the file; where modules differ, scales are baked into B.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use checkpoint::adapter::{Adapter, LoraModule};
 use checkpoint::gguf::{Metadata, Value, Writer};
 use model::description::{Container, StoredTensor};
-use model::inventory::{GgufTensor, Inventory};
-use model::row_map::Leaf;
-use model::{AdapterDescription, RowMap, StoredType};
+use model::inventory::TensorSpec;
+use model::row_map::{Leaf, RowSource};
+use model::{AdapterDescription, StoredType};
+use serde_json::json;
 use stage_api::{Context, Error, Estimate, Plan, Result};
 use stage_model::{
     AdapterInput, ModelInput, PROCESS_MEMORY, adapter_memory, check_adapter, describe_adapter, stage_error,
 };
 
+use crate::matrices::{self, GgufMatrix};
 use crate::naming::file_stem;
 use crate::ollama;
 
 pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
     let findings = check_adapter(&base, &adapter.description);
+    let modules = &adapter.description.modules;
+    let is_changed = |spec: &TensorSpec| spec.adapter.as_ref().is_some_and(|facts| modules.contains_key(&facts.module));
+    let names = matrices::changed(&base, &is_changed)?.into_iter().map(|matrix| matrix.name);
+    // One adapter can come of several bases. What is written for it is the base's, so that belongs to the key.
+    let of_base = json!({ "matrices": names.collect::<Vec<_>>(), "from": ollama::from(&base.description) });
     let bytes = adapter_memory(&adapter.description);
     // The factors are held whole; what is moved of them is one tensor's.
     let estimate =
         Estimate { memory: Some(PROCESS_MEMORY + bytes), disk: Some(bytes + (1 << 20)), ..Estimate::default() };
     let output = describe_adapter(&described(&adapter.description))?;
-    Ok(Plan { outputs: BTreeMap::from([("adapter".into(), output)]), estimate, findings, ..Plan::default() })
+    let (outputs, pins) = ([("adapter".into(), output)].into(), [("base".into(), of_base.to_string())].into());
+    Ok(Plan { outputs, estimate, findings, pins, ..Plan::default() })
 }
 
 /// The same changes in the other container.
@@ -50,11 +57,11 @@ fn base(ctx: &Context, adapter: &AdapterInput) -> Result<ModelInput> {
 pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<AdapterDescription> {
     let base = base(ctx, adapter)?;
     let weights = adapter.open(ctx, "adapter", &base.reading)?;
-    let factors = factors(&base.reading.inventory, &weights)?;
+    let factors = factors(&base, &weights)?;
     let out = ctx.output("adapter")?;
     fs::create_dir_all(&out).map_err(|e| Error::from_source("io", &e).with_cause(out.display().to_string()))?;
 
-    let alpha = common_alpha(&weights);
+    let alpha = common_alpha(&factors);
     let text = |value: &str| Value::String(value.into());
     let pairs = [
         ("general.type", text("adapter")),
@@ -82,43 +89,31 @@ pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<Adapte
     Ok(described(&adapter.description))
 }
 
-/// The one alpha behind every module's scale, where there is one.
-fn common_alpha(adapter: &Adapter) -> Option<f32> {
-    let alpha = |m: &LoraModule| m.scale * m.a.rows as f32;
-    let first = alpha(adapter.modules.values().next()?);
-    (first != 0.0 && adapter.modules.values().all(|m| alpha(m) == first)).then_some(first)
+/// The one alpha that gives every module its scale, where there is one: llama.cpp divides it by a matrix's rank.
+fn common_alpha(factors: &[Factors<'_>]) -> Option<f32> {
+    let of = |f: &Factors<'_>| f.modules.iter().flatten().map(|m| m.scale * f.rank() as f32).collect::<Vec<_>>();
+    let alphas: Vec<f32> = factors.iter().flat_map(of).collect();
+    let first = *alphas.first()?;
+    (first != 0.0 && alphas.iter().all(|alpha| *alpha == first)).then_some(first)
 }
 
 /// The change of one GGUF matrix.
 struct Factors<'a> {
-    name: &'a str,
-    map: RowMap,
-    /// By source of the map: the module that changes it.
+    matrix: GgufMatrix,
+    /// By source of the matrix's map: the module that changes it.
     modules: Vec<Option<&'a LoraModule>>,
 }
 
-/// Every GGUF matrix that the adapter changes, in file order.
-fn factors<'a>(inventory: &'a Inventory, adapter: &'a Adapter) -> Result<Vec<Factors<'a>>> {
-    let shapes = |name: &str| inventory.get(name).map(|t| t.shape.clone());
-    let module = |name: &str| adapter.modules.get(&inventory.get(name)?.adapter.as_ref()?.module);
-    let changed = inventory.gguf.iter().filter(|t| t.expr.tensors().into_iter().any(|name| module(name).is_some()));
-    let factor = |tensor: &'a GgufTensor| {
-        let map = RowMap::compile(&tensor.expr, &shapes).map_err(stage_error("bad_inventory"))?;
-        if !map.only_moves_rows() {
-            return Err(Error::new(
-                "unadaptable",
-                format!("`{}` is computed from its values, not only moved", tensor.name),
-            )
-            .with_help("merge the adapter into the model instead"));
-        }
-        let of = |source: &model::row_map::RowSource| match &source.leaf {
-            Leaf::Tensor(name) => module(name),
-            Leaf::Constant(_) => None,
-        };
-        let modules = map.sources.iter().map(of).collect();
-        Ok(Factors { name: &tensor.name, modules, map })
+/// Every GGUF matrix that the adapter changes.
+fn factors<'a>(base: &ModelInput, adapter: &'a Adapter) -> Result<Vec<Factors<'a>>> {
+    let module = |spec: &TensorSpec| adapter.modules.get(&spec.adapter.as_ref()?.module);
+    let of = |source: &RowSource| match &source.leaf {
+        Leaf::Tensor(name) => base.reading.inventory.get(name).and_then(module),
+        Leaf::Constant(_) => None,
     };
-    changed.map(factor).collect()
+    let changed = matrices::changed(base, &|spec| module(spec).is_some())?;
+    let factor = |matrix: GgufMatrix| Factors { modules: matrix.map.sources.iter().map(of).collect(), matrix };
+    Ok(changed.into_iter().map(factor).collect())
 }
 
 impl Factors<'_> {
@@ -129,22 +124,22 @@ impl Factors<'_> {
     /// A `(rank, in)` and B `(out, rank)` as llama.cpp names them.
     fn headers(&self) -> [StoredTensor; 2] {
         let header = |part: &str, shape| StoredTensor {
-            name: format!("{}.{part}", self.name),
+            name: format!("{}.{part}", self.matrix.name),
             stored_type: StoredType::F32,
             shape,
         };
         let rank = self.rank() as u64;
-        [header("lora_a", vec![rank, self.map.columns]), header("lora_b", vec![self.map.rows(), rank])]
+        [header("lora_a", vec![rank, self.matrix.map.columns]), header("lora_b", vec![self.matrix.map.rows(), rank])]
     }
 
     /// The values of both factors; `bake` multiplies each module's scale into B.
     fn values(&self, bake: bool) -> [Vec<f32>; 2] {
         let rank = self.rank();
         let a = self.modules.iter().flatten().flat_map(|m| m.a.values.iter().copied()).collect();
-        let mut b = vec![0.0; self.map.rows() as usize * rank];
+        let mut b = vec![0.0; self.matrix.map.rows() as usize * rank];
         let mut rows = b.chunks_exact_mut(rank);
         let first_rank = |source: usize| self.modules[..source].iter().flatten().map(|m| m.a.rows).sum::<usize>();
-        for segment in &self.map.segments {
+        for segment in &self.matrix.map.segments {
             let first = first_rank(segment.source);
             for (i, row) in (0..segment.rows.count()).zip(&mut rows) {
                 let Some(module) = self.modules[segment.source] else { continue };

@@ -54,7 +54,7 @@ pub fn write_adapter(dir: &Path, lora: &str, base: &ModelDescription) -> Result<
 
 /// `FROM` with the base that the adapter was trained on as far as its description knows it, which is never where it
 /// lies; what is left to the user is said in comments.
-fn from(base: &ModelDescription) -> String {
+pub fn from(base: &ModelDescription) -> String {
     // A name with a line break would be an instruction of its own.
     let known = |key: &str| base.provenance.get(key).filter(|value| !value.contains(char::is_control));
     let parts = base.metadata.get("split.count").and_then(MetaValue::as_u64).unwrap_or(1);
