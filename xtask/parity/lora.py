@@ -115,6 +115,7 @@ def main():
     base, checkpoint, adapter, ours, reference, work = map(pathlib.Path, sys.argv[2:])
     llama.llama_log_set(quiet, ctypes.c_void_p(0))
     llama.llama_backend_init()
+    work.mkdir(parents=True, exist_ok=True)
     made = theirs(checkpoint, adapter, work / "theirs-lora.gguf")
     lines = list(difference(gguf.GGUFReader(ours), gguf.GGUFReader(made)))
     print(f"GGUF LoRA: {'equal to the byte' if not lines else f'{len(lines)} differences'}")
