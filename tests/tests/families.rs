@@ -87,15 +87,23 @@ fn check(name: &str, bars: &Bars) {
     for (spelled, _) in &spellings {
         assert!(gguf(&report, &format!("gguf-{spelled}")) == bytes, "{name}: {spelled} makes another GGUF");
     }
-    // Back from the GGUF: the same network computes the same to the bit.
-    let (_, from_gguf) = read_logits(&output(&report, "logits-gguf", "logits"));
-    let far = apart(&from_gguf, &logits);
-    assert!(far <= bars.logits, "{name}: the GGUF's logits are {far:.1e} from the checkpoint's");
+    // A GGUF is a base like any other. What it holds of `A_log` is rounded, so hybrids alone may differ by that.
+    let exact = !name.starts_with("granite4-h");
+    for (one, other) in [("logits-gguf", "logits"), ("logits-q8", "logits-values")] {
+        let [got, want] = [one, other].map(|stage| read_logits(&output(&report, stage, "logits")).1);
+        let far = apart(&got, &want);
+        assert!(far <= if exact { 0.0 } else { bars.logits }, "{name}: {one} is {far:.1e} from {other}");
+    }
     let (_, beside) = read_logits(&output(&report, "logits-beside", "logits"));
     let (_, fused) = read_logits(&output(&report, "logits-fused", "logits"));
     assert!(apart(&beside, &logits) > 1e-3, "{name}: training changed nothing");
     let far = apart(&fused, &beside);
     assert!(far <= bars.logits, "{name}: fused is {far:.1e} from base + adapter");
+    // It was fused from transformers 5's spelling, and what is written is the published one.
+    let config = std::fs::read_to_string(output(&report, "fuse", "model").join("config.json")).unwrap();
+    for word in ["rope_parameters", "\"dtype\"", "linear_attention", "__float__"] {
+        assert!(!config.contains(word), "{name}: {config}");
+    }
 }
 
 fn spellings(model: &FamilyModel) -> Vec<(&'static str, Spelling)> {
@@ -131,7 +139,12 @@ fn pipeline(spellings: &[(&str, Spelling)]) -> String {
                  batch_size = 2, learning_rate = 0.02, warmup_ratio = 0.0 }";
     text += &stage("train", "train-candle", train);
     text += &logits("logits-beside", "model = \"published\", adapter = \"train\"");
-    let fuse = "inputs = { model = \"published\", adapter = \"train\" }\nwith = { dtype = \"f32\" }";
+    text +=
+        &stage("q8", "convert-gguf", "inputs = { model = \"v5\" }\nwith = { quantizer = \"q8_0\", name = \"tiny\" }");
+    text += &stage("values", "fuse", "inputs = { model = \"q8\" }\nwith = { dtype = \"f32\" }");
+    text += &logits("logits-q8", "model = \"q8\"");
+    text += &logits("logits-values", "model = \"values\"");
+    let fuse = "inputs = { model = \"v5\", adapter = \"train\" }\nwith = { dtype = \"f32\" }";
     text += &stage("fuse", "fuse", fuse);
     text += &logits("logits-fused", "model = \"fuse\"");
     text

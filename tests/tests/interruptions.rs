@@ -124,7 +124,7 @@ fn a_second_interrupt_ends_at_once() {
 
 #[test]
 fn what_a_worker_finished_after_its_host_stopped_is_used() {
-    let mut slow = Slow::start(&slow_pipeline(5));
+    let mut slow = Slow::start(&slow_pipeline(20));
     signal("STOP", slow.host.id());
     wait_for(|| (!is_alive(slow.worker)).then_some(()));
     signal("KILL", slow.host.id());

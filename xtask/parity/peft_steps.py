@@ -4,8 +4,9 @@
   peft_steps.py tiny OUT                      makes the golden files of stages/train-candle/tests/data/peft-tiny
   peft_steps.py init MODEL OUT                an initial adapter for MODEL: PEFT's A, and a B that is not zero
   peft_steps.py run MODEL DATA INIT OUT       trains; DATA is chats (.jsonl) or samples (.json: ids and learned)
-  peft_steps.py compare RUN PEFT              holds the stage `train` in a run directory of `host` against what `run` wrote,
-                                              and ends with an error where they are further apart than the bars below
+  peft_steps.py compare RUN F64 F32           holds the stage `train` in a run directory of `host` against what `run` wrote
+                                              in both dtypes, and ends with an error where it is further from the first
+                                              than the bars below
 
 Samples come in the file's order, batch after batch, from the beginning again when they end; a step's loss is the sum
 over its learned tokens, divided by their number. Seen with torch 2.15, transformers 5.23, peft 0.21.
@@ -21,7 +22,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, get_cosine_schedule_with_warmup
 
-# How far apart a loss may be, relative, and an A or B at the end, in its norm. PEFT against itself: 3e-7.
+# How far apart a loss may be, relative, and an A or B at the end, in its norm. What f32 rounds depends on the processor:
+# PEFT in f32 strays from PEFT in f64 by more or by less than this.
 LOSS_BAR, ADAPTER_BAR = 2e-5, 1e-3
 
 
@@ -100,8 +102,9 @@ def adapted(model, options):
 
 
 def run(base, samples, init, out, options):
-    base = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
-    model = PeftModel.from_pretrained(base, init, is_trainable=True)
+    dtype = getattr(torch, options.dtype)
+    base = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="eager")
+    model = PeftModel.from_pretrained(base, init, is_trainable=True, autocast_adapter_dtype=False).to(dtype)
     losses = train(model, samples, options)
     model.save_pretrained(out / "final")
     settings = {k: v for k, v in vars(options).items() if isinstance(v, (int, float))}
@@ -133,23 +136,36 @@ def tiny(out, options):
         path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-def compare(host, peft):
-    """Largest relative difference of the losses, and of each A and B."""
-    ours = {}
-    for line in open(host / "metrics.jsonl", encoding="utf-8"):
-        point = json.loads(line)
-        if point["name"] == "loss":
-            ours[point["step"]] = point["value"]
-    theirs = json.loads((peft / "run.json").read_text())["losses"]
-    assert len(ours) == len(theirs), f"{len(ours)} steps, theirs {len(theirs)}"
-    worst = max(abs(ours[step] - loss) / loss for step, loss in enumerate(theirs, 1))
-    print(f"loss over {len(theirs)} steps, {theirs[0]:.3f} to {theirs[-1]:.3f}: at most {worst:.2e} apart, relative")
-    got, want = (load_file(at / "adapter_model.safetensors") for at in (host / "outputs/train/adapter", peft / "final"))
-    assert got.keys() == want.keys(), got.keys() ^ want.keys()
-    apart = {name: float((got[name] - want[name]).norm() / want[name].norm()) for name in want}
-    name = max(apart, key=apart.get)
-    print(f"adapter, {len(want)} matrices: at most {apart[name]:.2e} of the norm apart, in {name}")
-    assert worst <= LOSS_BAR and apart[name] <= ADAPTER_BAR, f"bars: {LOSS_BAR} and {ADAPTER_BAR}"
+def of_host(run):
+    """Losses in the order of steps, and the adapter."""
+    points = map(json.loads, open(run / "metrics.jsonl", encoding="utf-8"))
+    losses = {point["step"]: point["value"] for point in points if point["name"] == "loss"}
+    return [losses[step] for step in sorted(losses)], load_file(run / "outputs/train/adapter/adapter_model.safetensors")
+
+
+def of_peft(out):
+    return json.loads((out / "run.json").read_text())["losses"], load_file(out / "final/adapter_model.safetensors")
+
+
+def apart(what, one, other):
+    """Largest relative difference of the losses, and of each A and B in its norm."""
+    (losses, matrices), (want, exact) = one, other
+    assert len(losses) == len(want), f"{len(losses)} steps, {len(want)} expected"
+    assert matrices.keys() == exact.keys(), matrices.keys() ^ exact.keys()
+    loss = max(abs(got - loss) / loss for got, loss in zip(losses, want))
+    norm = {name: float((matrices[name] - exact[name]).norm() / exact[name].norm()) for name in exact}
+    name = max(norm, key=norm.get)
+    print(f"{what}: loss over {len(want)} steps, {want[0]:.3f} to {want[-1]:.3f}, at most {loss:.2e} apart, relative; "
+          f"{len(exact)} matrices at most {norm[name]:.2e} of the norm, in {name}")
+    return loss, norm[name]
+
+
+def compare(run, f64, f32):
+    ours, exact, rounded = of_host(run), of_peft(f64), of_peft(f32)
+    apart("PEFT in f32 against itself in f64", rounded, exact)
+    apart("host against PEFT in f32", ours, rounded)
+    loss, norm = apart("host against PEFT in f64", ours, exact)
+    assert loss <= LOSS_BAR and norm <= ADAPTER_BAR, f"bars: {LOSS_BAR} and {ADAPTER_BAR}"
 
 
 def main():
@@ -164,6 +180,7 @@ def main():
     parser.add_argument("--warmup-percent", type=int, default=10)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--clip", type=float, default=1.0)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -179,8 +196,8 @@ def main():
         case "run", [model, data, init, out]:
             samples = list(chats(data, model)) if data.suffix == ".jsonl" else json.loads(data.read_text())
             run(model, samples, init, out, options)
-        case "compare", [host, peft]:
-            compare(host, peft)
+        case "compare", [run_directory, f64, f32]:
+            compare(run_directory, f64, f32)
         case _:
             parser.error(f"`{options.what}` takes other paths; see --help")
 

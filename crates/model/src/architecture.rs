@@ -315,6 +315,12 @@ impl Architecture {
         sublayers.flat_map(|sublayer| &sublayer.branches).flat_map(Branch::linears).collect()
     }
 
+    /// Every linear of the layers that there is one of for each expert.
+    pub fn stacked(&self) -> Vec<&StackedLinear> {
+        let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);
+        sublayers.flat_map(|sublayer| &sublayer.branches).flat_map(Branch::stacked).collect()
+    }
+
     /// The layer kinds that a trainer must know, by name.
     pub fn requires(&self) -> BTreeSet<&str> {
         let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);

@@ -25,9 +25,16 @@ pub fn check_adapter(model: &ModelInput, adapter: &AdapterDescription) -> Vec<Fi
         .into_iter()
         .map(|l| (l.module.as_str(), ModuleShape { in_features: l.in_features, out_features: l.out_features }))
         .collect();
+    let stacked = model.reading.architecture.stacked();
     let mut findings = Vec::new();
     for (name, module) in &adapter.modules {
         let message = match known.get(name.as_str()) {
+            None if stacked.iter().any(|l| l.module == *name) => {
+                let message = format!("the adapter changes the experts `{name}`, which are only read frozen");
+                let help = "train adapters of attention, shared networks and routers";
+                findings.push(Finding::new(Severity::Error, "adapted_experts", message).with_help(help));
+                continue;
+            }
             None => format!("the adapter changes `{name}`, which the model does not have"),
             Some(shape) if (shape.in_features, shape.out_features) != (module.in_features, module.out_features) => {
                 format!(

@@ -11,14 +11,8 @@ use crate::shape::{Granite, Kind, Mixer, Mixture, Multipliers};
 
 /// Keys that Granite checkpoints carry and that change nothing: how weights were made, what training added to the
 /// loss, and in how large chunks a state space is computed.
-const HARMLESS_HERE: &[&str] = &[
-    "init_method",
-    "mamba_chunk_size",
-    "normalization_function",
-    "output_router_logits",
-    "router_aux_loss_coef",
-    "router_jitter_noise",
-];
+const HARMLESS_HERE: &[&str] =
+    &["init_method", "mamba_chunk_size", "output_router_logits", "router_aux_loss_coef", "router_jitter_noise"];
 
 pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let raw = config::raw(model)?;

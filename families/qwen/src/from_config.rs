@@ -9,8 +9,8 @@ use transformer::{Shape, config};
 
 use crate::shape::{Generation, Qwen};
 
-/// Keys that Qwen checkpoints carry and that change nothing.
-const HARMLESS_HERE: &[&str] = &["sliding_window", "max_window_layers", "rope_theta"];
+/// Means nothing where `use_sliding_window` is false, as in every published checkpoint.
+const HARMLESS_HERE: &[&str] = &["sliding_window"];
 
 pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let raw = config::raw(model)?;

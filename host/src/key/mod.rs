@@ -1,7 +1,8 @@
 //! What decides a stage's result, as text and as the hash of that text.
 //!
 //! In: the stage's id and revision, parameters that can change results (paths by content), contents of inputs and the
-//! facts of their descriptions, pins, extensions, numeric mode. Out: the stage's name in the TOML, threads, memory, device, where anything lies.
+//! facts of their descriptions, pins, extensions, numeric mode. Out: the stage's name in the TOML, threads, memory,
+//! device, where anything lies.
 
 mod canonical;
 

@@ -1,7 +1,7 @@
 //! Stage `fetch`: brings a model into the pipeline, as it is.
 //!
-//! `path:` makes a reference, to every part of a split GGUF: no copy, no link. `hf:` brings files into the hub's cache and refers to them there. The
-//! bytes are verified whenever they are used.
+//! `path:` makes a reference, to every part of a split GGUF: no copy, no link. `hf:` brings files into the hub's cache
+//! and refers to them there. The bytes are verified whenever they are used.
 
 mod described;
 mod hub;
