@@ -21,8 +21,8 @@ fn adapter() -> Adapter {
     let mut config = AdapterConfig::new(2, 8.0, vec!["q_proj".into(), "down_proj".into()]);
     config.rank_pattern = vec![("layers.1.mlp.down_proj".into(), 4)];
     config.alpha_pattern = vec![(r"layers\.\d+\.mlp\..*".into(), 2.0)];
-    let q = LoraModule { a: matrix(2, 6), b: matrix(5, 2), scale: 4.0 };
-    let down = LoraModule { a: matrix(4, 3), b: matrix(6, 4), scale: 0.5 };
+    let q = LoraModule::new(matrix(2, 6), matrix(5, 2), 4.0);
+    let down = LoraModule::new(matrix(4, 3), matrix(6, 4), 0.5);
     Adapter { config, modules: BTreeMap::from([(Q.into(), q), (DOWN.into(), down)]) }
 }
 
@@ -122,8 +122,8 @@ fn tensors_must_be_pairs_of_the_configured_rank() {
 #[test]
 fn modules_are_held_against_the_model() {
     let known = BTreeMap::from([
-        (Q.to_owned(), ModuleShape { in_features: 6, out_features: 9 }),
-        ("model.layers.0.mlp.down_proj".to_owned(), ModuleShape { in_features: 3, out_features: 6 }),
+        (Q.to_owned(), ModuleShape { experts: 1, in_features: 6, out_features: 9 }),
+        ("model.layers.0.mlp.down_proj".to_owned(), ModuleShape { experts: 1, in_features: 3, out_features: 6 }),
     ]);
     let problems: Vec<_> = adapter().check_modules(&known).iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -123,7 +123,7 @@ fn adapter() -> Adapter {
     let matrix = |rows: usize, columns: usize| {
         Matrix::new(rows, columns, (0..rows * columns).map(|i| (i as f32 * 0.7).sin()).collect()).unwrap()
     };
-    let lora = LoraModule { a: matrix(3, COLUMNS as usize), b: matrix(8, 3), scale: 2.0 };
+    let lora = LoraModule::new(matrix(3, COLUMNS as usize), matrix(8, 3), 2.0);
     let modules = BTreeMap::from([("model.layers.0.self_attn.q_proj".to_owned(), lora)]);
     Adapter { config: AdapterConfig::new(3, 6.0, vec!["q_proj".into()]), modules }
 }
@@ -155,7 +155,7 @@ fn merged_rows_are_base_plus_scaled_product() {
     let dir = tempfile::tempdir().unwrap();
     let blob = write_gguf(dir.path());
     let (base, merged) = (read(&view(&blob, None), Q), read(&view(&blob, Some(adapter())), Q));
-    let LoraModule { a, b, scale } = &adapter().modules["model.layers.0.self_attn.q_proj"];
+    let LoraModule { a, b, scale, .. } = &adapter().modules["model.layers.0.self_attn.q_proj"];
     for (i, value) in merged.iter().enumerate() {
         let (row, column) = (i / a.columns, i % a.columns);
         let product = (0..3).fold(0.0f32, |sum, k| sum + b.row(row)[k] * a.row(k)[column]);

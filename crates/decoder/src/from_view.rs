@@ -96,7 +96,7 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
 pub fn lora_modules(adapters: &Adapters) -> BTreeMap<String, LoraModule> {
     let matrix =
         |m: &Matrix| checkpoint::adapter::Matrix { rows: m.rows(), columns: m.columns(), values: m.values().to_vec() };
-    let of = |x: &Adapter| (x.module.clone(), LoraModule { a: matrix(&x.a), b: matrix(&x.b), scale: x.scale });
+    let of = |x: &Adapter| (x.module.clone(), LoraModule::new(matrix(&x.a), matrix(&x.b), x.scale));
     adapters.iter().map(of).collect()
 }
 

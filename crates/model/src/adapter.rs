@@ -19,16 +19,20 @@ pub struct AdapterDescription {
     pub base: Option<ModelDescription>,
 }
 
-/// `W ← W + scale · B·A` with A `(rank, in_features)`, B `(out_features, rank)`.
+/// `W ← W + scale · B·A` with A `(rank, in_features)`, B `(out_features, rank)`, for each expert where there are several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdaptedModule {
     /// Rows of A.
     pub rank: u64,
+    /// Linears with factors of their own; 1 for most.
+    pub experts: u64,
     /// Columns of A.
     pub in_features: u64,
     /// Rows of B.
     pub out_features: u64,
     /// The multiplier: alpha / rank, or alpha / √rank.
     pub scale: f32,
+    /// Whether each row of the sum is given a length of its own, <https://arxiv.org/abs/2402.09353>.
+    pub dora: bool,
 }

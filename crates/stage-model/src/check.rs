@@ -1,10 +1,10 @@
 //! Findings that every stage owes its user before it runs.
 
-use std::collections::BTreeMap;
-
 use checkpoint::adapter::ModuleShape;
 use checkpoint::coverage::coverage;
+use checkpoint::view::module_shapes;
 use model::AdapterDescription;
+use model::adapter::AdaptedModule;
 use stage_api::{Finding, Severity};
 
 use crate::ModelInput;
@@ -18,34 +18,21 @@ pub fn check_model(model: &ModelInput) -> Vec<Finding> {
     problems.into_iter().map(finding).collect()
 }
 
-/// Every module of the adapter is a linear of the model, with its shape.
+/// Every module of the adapter is one that the model has, with its shape.
 pub fn check_adapter(model: &ModelInput, adapter: &AdapterDescription) -> Vec<Finding> {
-    let linears = model.reading.architecture.linears();
-    let known: BTreeMap<&str, ModuleShape> = linears
-        .into_iter()
-        .map(|l| (l.module.as_str(), ModuleShape { in_features: l.in_features, out_features: l.out_features }))
-        .collect();
-    let stacked = model.reading.architecture.stacked();
-    let mut findings = Vec::new();
-    for (name, module) in &adapter.modules {
-        let message = match known.get(name.as_str()) {
-            None if stacked.iter().any(|l| l.module == *name) => {
-                let message = format!("the adapter changes the experts `{name}`, which are only read frozen");
-                let help = "train adapters of attention, shared networks and routers";
-                findings.push(Finding::new(Severity::Error, "adapted_experts", message).with_help(help));
-                continue;
-            }
+    let known = module_shapes(&model.reading.inventory);
+    let unfit = |(name, module): (&String, &AdaptedModule)| {
+        let AdaptedModule { experts, in_features, out_features, .. } = *module;
+        let got = ModuleShape { experts, in_features, out_features };
+        let message = match known.get(name) {
             None => format!("the adapter changes `{name}`, which the model does not have"),
-            Some(shape) if (shape.in_features, shape.out_features) != (module.in_features, module.out_features) => {
-                format!(
-                    "the adapter's `{name}` is for {} → {} features, the model's is {} → {}",
-                    module.in_features, module.out_features, shape.in_features, shape.out_features
-                )
+            Some(shape) if *shape != got => {
+                format!("the adapter's `{name}` is for {got} features, the model's is {shape}")
             }
-            Some(_) => continue,
+            Some(_) => return None,
         };
         let help = "the adapter was made for another model";
-        findings.push(Finding::new(Severity::Error, "unfit_adapter", message).with_help(help));
-    }
-    findings
+        Some(Finding::new(Severity::Error, "unfit_adapter", message).with_help(help))
+    };
+    adapter.modules.iter().filter_map(unfit).collect()
 }

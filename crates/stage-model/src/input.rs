@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use checkpoint::Checkpoint;
+use checkpoint::view::module_shapes;
 use model::description::Reading;
 use model::{AdapterDescription, ModelDescription};
 use serde::de::DeserializeOwned;
@@ -67,12 +68,7 @@ impl AdapterInput {
     pub fn open(&self, ctx: &Context, port: &str, reading: &Reading) -> Result<checkpoint::adapter::Adapter> {
         let path = ctx.input_path(port)?;
         let adapter = checkpoint::adapter::Adapter::read(path).map_err(stage_error("unreadable_adapter"))?;
-        let linears = reading.architecture.linears();
-        let known = linears.into_iter().map(|l| {
-            let shape = checkpoint::adapter::ModuleShape { in_features: l.in_features, out_features: l.out_features };
-            (l.module.clone(), shape)
-        });
-        let problems = adapter.check_modules(&known.collect());
+        let problems = adapter.check_modules(&module_shapes(&reading.inventory));
         match problems.as_slice() {
             [] => Ok(adapter),
             [first, rest @ ..] => {

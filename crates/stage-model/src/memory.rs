@@ -44,7 +44,7 @@ pub fn vocabulary_memory(model: &ModelInput) -> u64 {
 
 /// Bytes of an adapter's factors in `f32`.
 pub fn adapter_memory(adapter: &AdapterDescription) -> u64 {
-    adapter.modules.values().map(|m| 4 * m.rank * (m.in_features + m.out_features)).sum()
+    adapter.modules.values().map(|m| 4 * m.experts * m.rank * (m.in_features + m.out_features)).sum()
 }
 
 fn of_vocabulary(model: &ModelInput, times: impl Fn(Times) -> f64) -> u64 {

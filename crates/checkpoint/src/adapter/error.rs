@@ -91,7 +91,7 @@ pub enum Problem {
         got: String,
     },
     /// A and B that do not multiply, or not with the configured rank.
-    #[error("module `{module}`: A is {a:?} and B is {b:?}, expected [{rank}, in] and [out, {rank}]")]
+    #[error("module `{module}`: A is {a:?} and B is {b:?}, expected [{}, in] and [out, {rank}]", experts * rank)]
     Rank {
         /// The module.
         module: String,
@@ -101,6 +101,8 @@ pub enum Problem {
         b: [usize; 2],
         /// The rank that the configuration gives the module.
         rank: usize,
+        /// Linears with factors of their own.
+        experts: usize,
     },
     /// No matrix at all.
     #[error("holds no module")]
@@ -114,7 +116,7 @@ pub enum Problem {
         similar: Vec<String>,
     },
     /// Matrices for a linear of another size.
-    #[error("module `{module}` is {} → {} in the adapter, {} → {} in the model: it was trained on another model", got.in_features, got.out_features, expected.in_features, expected.out_features)]
+    #[error("module `{module}` is {got} in the adapter, {expected} in the model: it was trained on another model")]
     ModuleShape {
         /// The module.
         module: String,

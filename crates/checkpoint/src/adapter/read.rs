@@ -51,7 +51,7 @@ impl Adapter {
             let missing = |missing| Problem::MissingHalf { module: module.clone(), missing };
             let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
             let scale = config.scale_of(&module)?;
-            modules.insert(module, LoraModule { a, b, scale });
+            modules.insert(module, LoraModule::new(a, b, scale));
         }
         let adapter = Self { config, modules };
         adapter.check()?;
@@ -63,11 +63,11 @@ impl Adapter {
         if self.modules.is_empty() {
             return Err(Problem::Empty);
         }
-        for (module, LoraModule { a, b, scale }) in &self.modules {
+        for (module, LoraModule { a, b, scale, experts, .. }) in &self.modules {
             let rank = self.config.rank_of(module)?;
-            if a.rows != rank || b.columns != rank {
-                let (a, b) = ([a.rows, a.columns], [b.rows, b.columns]);
-                return Err(Problem::Rank { module: module.clone(), a, b, rank });
+            if Some(a.rows) != rank.checked_mul(*experts) || b.columns != rank {
+                let (a, b, experts) = ([a.rows, a.columns], [b.rows, b.columns], *experts);
+                return Err(Problem::Rank { module: module.clone(), a, b, rank, experts });
             }
             let expected = self.config.scale_of(module)?;
             if *scale != expected {

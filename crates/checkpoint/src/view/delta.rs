@@ -1,4 +1,5 @@
-//! What an adapter adds to rows that were moved: `scale · B[row, :] · A`, with `row` the canonical row behind each.
+//! What an adapter adds to rows that were moved: `scale · B[row, :] · A`, with `row` the canonical row behind each and `A`
+//! that of the row's expert; DoRA then makes the sum `magnitude[row]` long.
 
 use std::ops::Range;
 
@@ -57,6 +58,9 @@ impl<'a> Delta<'a> {
                 for (value, change) in values.iter_mut().zip(&product) {
                     *value += module.scale * change;
                 }
+                if let Some(magnitude) = &module.magnitude {
+                    set_length(values, magnitude[row]);
+                }
             }
         }
     }
@@ -65,9 +69,16 @@ impl<'a> Delta<'a> {
 /// `Σₖ B[row, k] · A[k, :]` in the order of `k`.
 fn row_product(module: &LoraModule, row: usize, product: &mut [f32]) {
     product.fill(0.0);
+    let expert = row / (module.b.rows / module.experts);
     for (k, weight) in module.b.row(row).iter().enumerate() {
-        for (sum, a) in product.iter_mut().zip(module.a.row(k)) {
+        for (sum, a) in product.iter_mut().zip(module.a.row(expert * module.rank() + k)) {
             *sum += weight * a;
         }
     }
+}
+
+fn set_length(row: &mut [f32], length: f32) {
+    let squares: f64 = row.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let factor = length / squares.sqrt() as f32;
+    row.iter_mut().for_each(|value| *value *= factor);
 }

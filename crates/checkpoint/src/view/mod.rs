@@ -1,8 +1,8 @@
 //! A model as a view: a base, and perhaps an adapter, read by canonical name and by the block.
 //!
 //! Merged rows are `f32`: `W'[i, :] = W[i, :] + scale · (Σₖ B[i, k] · A[k, :])`, the sum in the order of `k`, then the
-//! product, then the base row. Each row depends on nothing but itself, so the bits are the same however rows are grouped
-//! into blocks or blocks given to threads.
+//! product, then the base row; DoRA then gives the row its length. Each row depends on nothing but itself, so the bits are
+//! the same however rows are grouped into blocks or blocks given to threads.
 
 mod delta;
 mod error;
@@ -128,16 +128,18 @@ impl ModelView {
     }
 }
 
-/// The linears that a LoRA can change: weights of [out, in].
+/// The linears that a LoRA can change: weights of [out, in], or of [experts, out, in].
 pub fn module_shapes(inventory: &Inventory) -> BTreeMap<String, ModuleShape> {
     let shape = |spec: &TensorSpec| {
         let facts = spec.adapter.as_ref()?;
-        let &[out_features, in_features] = spec.shape.as_slice() else {
-            return None;
+        // Transposed weights need another product; no family has them yet.
+        let axes = (facts.expert_axis, facts.output_axis, facts.input_axis);
+        let (experts, out_features, in_features) = match (axes, spec.shape.as_slice()) {
+            ((None, 0, 1), &[out_features, in_features]) => (1, out_features, in_features),
+            ((Some(0), 1, 2), &[experts, out_features, in_features]) => (experts, out_features, in_features),
+            _ => return None,
         };
-        // Transposed weights and weights of several experts need another product; no family has them yet.
-        let plain = (facts.output_axis, facts.input_axis, facts.expert_axis) == (0, 1, None);
-        plain.then(|| (facts.module.clone(), ModuleShape { in_features, out_features }))
+        Some((facts.module.clone(), ModuleShape { experts, in_features, out_features }))
     };
     inventory.tensors.iter().filter_map(shape).collect()
 }

@@ -48,7 +48,8 @@ impl Start {
             let scale =
                 config.scale_of(&module).map_err(|source| TrainError::Scale { module: module.clone(), source })?;
             let (in_features, out_features) = (linear.in_features, linear.out_features);
-            Ok((module, AdaptedModule { rank: params.rank as u64, in_features, out_features, scale }))
+            let rank = params.rank as u64;
+            Ok((module, AdaptedModule { rank, experts: 1, in_features, out_features, scale, dora: false }))
         };
         let modules = chosen.map(module).collect::<Result<_, TrainError>>()?;
         Ok(Self { config, modules, given: None })
@@ -59,13 +60,7 @@ impl Start {
         if !problems.is_empty() {
             return Err(TrainError::UnfitInitAdapter { problems });
         }
-        let module = |lora: &LoraModule| AdaptedModule {
-            rank: lora.a.rows as u64,
-            in_features: lora.a.columns as u64,
-            out_features: lora.b.rows as u64,
-            scale: lora.scale,
-        };
-        let modules = adapter.modules.iter().map(|(name, lora)| (name.clone(), module(lora))).collect();
+        let modules = adapter.modules.iter().map(|(name, lora)| (name.clone(), lora.describe())).collect();
         Ok(Self { config: adapter.config.clone(), modules, given: Some(adapter) })
     }
 
@@ -97,7 +92,7 @@ impl Start {
     pub fn finish(self, adapters: &Adapters) -> adapter::Adapter {
         let module = |adapter: &decoder::Adapter| {
             let (a, b) = (stored(&adapter.a), stored(&adapter.b));
-            (adapter.module.clone(), LoraModule { a, b, scale: adapter.scale })
+            (adapter.module.clone(), LoraModule::new(a, b, adapter.scale))
         };
         adapter::Adapter { config: self.config, modules: adapters.iter().map(module).collect() }
     }
