@@ -47,6 +47,24 @@ impl Isa {
     }
 }
 
+/// Runs `body`, plain Rust without intrinsics, compiled for the widest registers that this CPU has; its bits are the same
+/// on every CPU. What it calls must be inlined into it.
+#[inline(always)]
+pub fn widest<R>(body: impl FnOnce() -> R) -> R {
+    match Isa::best().0 {
+        Set::Portable => body(),
+        // SAFETY: an `Isa` exists only where this CPU has its instructions.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { with_avx2(body) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
 impl<F: Copy> Kernels<F> {
     /// The function for `isa`.
     pub(crate) fn get(&self, isa: Isa) -> F {

@@ -47,6 +47,7 @@ use model::StoredType;
 
 pub use codec::{Decoder, Encoder};
 pub use error::BlockError;
+pub use isa::widest;
 pub use registry::{decodable, decoder, encodable, encoder};
 
 /// Decodes rows of `stored_type`, see [`Decoder::decode`].

@@ -17,6 +17,7 @@ pub mod safetensors;
 pub mod source;
 pub mod tensor;
 pub mod view;
+mod write_behind;
 mod write_order;
 
 pub use checkpoint::{Checkpoint, OpenError};

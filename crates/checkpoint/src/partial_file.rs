@@ -4,11 +4,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::write_behind::WriteBehind;
+
 /// Writes go to `<name>.part`; [`PartialFile::publish`] gives the file its name, dropping it before removes it.
 #[derive(Debug)]
 pub struct PartialFile {
     /// `None` once the bytes are on disk and the file is closed.
     file: Option<BufWriter<File>>,
+    behind: WriteBehind,
     part: PathBuf,
     target: PathBuf,
     published: bool,
@@ -21,7 +24,8 @@ impl PartialFile {
         part.push(".part");
         let part = PathBuf::from(part);
         let file = BufWriter::with_capacity(1 << 18, File::create(&part)?);
-        Ok(Self { file: Some(file), part, target: target.to_owned(), published: false })
+        let behind = WriteBehind::new();
+        Ok(Self { file: Some(file), behind, part, target: target.to_owned(), published: false })
     }
 
     /// The final name.
@@ -32,7 +36,11 @@ impl PartialFile {
     /// Puts everything on disk and closes the file, still under its `.part` name.
     pub fn seal(&mut self) -> io::Result<()> {
         match self.file.take() {
-            Some(writer) => writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all(),
+            Some(writer) => {
+                let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+                self.behind.finish()?;
+                file.sync_all()
+            }
             None => Ok(()),
         }
     }
@@ -48,10 +56,10 @@ impl PartialFile {
 
 impl Write for PartialFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(io::Error::other("the file is sealed")),
-        }
+        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is sealed"))?;
+        let written = file.write(bytes)?;
+        self.behind.wrote(file.get_ref(), written)?;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,6 +71,7 @@ impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.published {
             self.file = None;
+            let _ = self.behind.finish();
             // Nobody is left to hear about it, and the next writer of this name replaces the file anyway.
             let _ = fs::remove_file(&self.part);
         }

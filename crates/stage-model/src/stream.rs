@@ -1,9 +1,11 @@
-//! Rows of a model through an encoder to a writer: a wave of blocks at a time, one block a thread.
+//! Rows of a model through an encoder to a writer: a wave of blocks at a time, one block a thread, while the wave before
+//! it is written.
 //!
 //! Blocks are whole rows and are written in order, so the bytes do not depend on the number of threads. What is held is
-//! one block of `f32` and its encoding for each thread, whatever the tensor's size; the next tensor gets the same
+//! one block of `f32` and two encoded ones for each thread, whatever the tensor's size; the next tensor gets the same
 //! buffers.
 
+use std::mem::swap;
 use std::ops::Range;
 use std::thread;
 
@@ -20,23 +22,21 @@ const BLOCK_VALUES: usize = 1 << 19;
 /// Encodes whole rows; called from several threads at once.
 pub type Encode<'a> = dyn Fn(&[f32], &mut [u8]) -> Result<()> + Sync + 'a;
 
-/// The buffers through which tensors go, one after the other.
+/// The buffers through which tensors go, one after the other; each list has one a thread.
 #[derive(Debug)]
 pub struct RowStream {
-    /// Of each thread.
-    buffers: Vec<Buffers>,
-}
-
-#[derive(Debug, Default)]
-struct Buffers {
-    values: Vec<f32>,
-    bytes: Vec<u8>,
+    values: Vec<Vec<f32>>,
+    /// What is being encoded.
+    encoding: Vec<Vec<u8>>,
+    /// What was encoded before and is being written.
+    encoded: Vec<Vec<u8>>,
 }
 
 impl RowStream {
     /// A stream that keeps `threads` threads busy.
     pub fn new(threads: usize) -> Self {
-        Self { buffers: (0..threads.max(1)).map(|_| Buffers::default()).collect() }
+        let bytes = || vec![Vec::new(); threads.max(1)];
+        Self { values: vec![Vec::new(); threads.max(1)], encoding: bytes(), encoded: bytes() }
     }
 
     /// Bytes that it holds at most for these tensors, as they come out of the encoder.
@@ -49,7 +49,7 @@ impl RowStream {
             values = values.max(4 * block);
             bytes = bytes.max(tensor.stored_type.row_bytes(block).unwrap_or(4 * block));
         }
-        threads.max(1) as u64 * (values + bytes)
+        threads.max(1) as u64 * (values + 2 * bytes)
     }
 
     /// Writes `reader`'s rows, merged and in `f32`, as `to` through `encode`. A value that is no number stops it.
@@ -65,28 +65,31 @@ impl RowStream {
             let rows = format!("rows of `{}` ({columns} values)", reader.name());
             Error::new("bad_recipe", format!("{rows} are no whole blocks of {to}"))
         })? as usize;
+        let Self { values, encoding, encoded } = self;
         let blocks: Vec<Range<u64>> = reader.blocks(BLOCK_VALUES).collect();
-        for wave in blocks.chunks(self.buffers.len()) {
+        let mut ready = 0;
+        // A last wave of nothing writes what the one before it encoded.
+        for wave in blocks.chunks(values.len()).chain([&[][..]]) {
             // Buffers grow here and not in the threads, whose allocators would each keep what they once had.
-            for (block, Buffers { values, bytes }) in wave.iter().zip(&mut self.buffers) {
+            for ((block, values), bytes) in wave.iter().zip(&mut *values).zip(&mut *encoding) {
                 let rows = (block.end - block.start) as usize;
                 values.resize(rows * columns, 0.0);
                 bytes.resize(rows * row_bytes, 0);
             }
-            let results: Vec<Result<()>> = thread::scope(|scope| {
-                let work = wave.iter().zip(&mut self.buffers).map(|(block, Buffers { values, bytes })| {
+            thread::scope(|scope| {
+                let work = wave.iter().zip(&mut *values).zip(&mut *encoding).map(|((block, values), bytes)| {
                     scope.spawn(move || {
                         reader.read_finite(block.clone(), values).map_err(stage_error("unreadable_tensor"))?;
                         encode(values, bytes).map_err(|e| e.with_cause(format!("in tensor `{}`", reader.name())))
                     })
                 });
                 let handles: Vec<_> = work.collect();
-                handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err(worker_panicked(reader)))).collect()
-            });
-            results.into_iter().collect::<Result<()>>()?;
-            for (_, Buffers { bytes, .. }) in wave.iter().zip(&self.buffers) {
-                write(bytes)?;
-            }
+                let written = encoded[..ready].iter().try_for_each(|bytes| write(bytes));
+                let joined = handles.into_iter().map(|h| h.join().unwrap_or_else(|_| Err(worker_panicked(reader))));
+                joined.fold(written, Result::and)
+            })?;
+            swap(encoding, encoded);
+            ready = wave.len();
         }
         Ok(())
     }
@@ -99,7 +102,7 @@ impl RowStream {
         write: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let row_bytes = stored_type.row_bytes(reader.columns() as u64).unwrap_or(0) as usize;
-        let copy = &mut self.buffers[0].bytes;
+        let copy = &mut self.encoding[0];
         for block in reader.blocks(BLOCK_VALUES) {
             match reader.raw_rows(block.clone()) {
                 Some(rows) => write(rows.bytes)?,

@@ -64,8 +64,13 @@ impl LoraModule {
         ModuleShape {
             experts: self.experts as u64,
             in_features: self.a.columns as u64,
-            out_features: (self.b.rows / self.experts.max(1)) as u64,
+            out_features: self.rows_of_expert() as u64,
         }
+    }
+
+    /// Rows of B that belong to one expert; all where there is only one.
+    pub fn rows_of_expert(&self) -> usize {
+        self.b.rows / self.experts.max(1)
     }
 
     /// Without its values.

@@ -7,6 +7,7 @@ use model::RowMap;
 use model::expr::Expr;
 use model::row_map::Leaf;
 
+use super::low_rank::{GROUP, add_product};
 use super::runs::runs;
 use super::{ModelView, ViewError};
 use crate::adapter::LoraModule;
@@ -45,34 +46,36 @@ impl<'a> Delta<'a> {
     /// Adds to the values of the rows of `range`, which hold the base.
     pub(super) fn add(&self, range: Range<u64>, values: &mut [f32]) {
         let columns = self.map.columns as usize;
-        let mut product = vec![0.0; columns];
+        let rows: Vec<(usize, usize)> = runs(&self.map, range)
+            .iter()
+            .flat_map(|run| (run.row..run.row + run.count).map(|row| (run.source, row as usize)))
+            .collect();
+        let same = |a: &(usize, usize), b: &(usize, usize)| self.factors_of(*a) == self.factors_of(*b);
         let mut rest = values;
-        for run in runs(&self.map, range) {
-            let (run_values, behind) = rest.split_at_mut(run.count as usize * columns);
+        for alike in rows.chunk_by(same) {
+            let (now, behind) = rest.split_at_mut(alike.len() * columns);
             rest = behind;
-            let Some(module) = self.modules[run.source] else {
-                continue;
-            };
-            for (row, values) in (run.row as usize..).zip(run_values.chunks_exact_mut(columns)) {
-                row_product(module, row, &mut product);
-                for (value, change) in values.iter_mut().zip(&product) {
-                    *value += module.scale * change;
-                }
-                if let Some(magnitude) = &module.magnitude {
-                    set_length(values, magnitude[row]);
-                }
+            let Some(module) = self.modules[alike[0].0] else { continue };
+            for (group, values) in alike.chunks(GROUP).zip(now.chunks_mut(GROUP * columns)) {
+                add_group(module, group, values);
             }
         }
     }
+
+    /// Which factors change a row of a source: those of its module's expert.
+    fn factors_of(&self, (source, row): (usize, usize)) -> (usize, usize) {
+        (source, self.modules[source].map_or(0, |module| row / module.rows_of_expert()))
+    }
 }
 
-/// `Σₖ B[row, k] · A[k, :]` in the order of `k`.
-fn row_product(module: &LoraModule, row: usize, product: &mut [f32]) {
-    product.fill(0.0);
-    let expert = row / (module.b.rows / module.experts);
-    for (k, weight) in module.b.row(row).iter().enumerate() {
-        for (sum, a) in product.iter_mut().zip(module.a.row(expert * module.rank() + k)) {
-            *sum += weight * a;
+/// Changes rows of one module's expert, whose numbers are given beside their source.
+fn add_group(module: &LoraModule, group: &[(usize, usize)], values: &mut [f32]) {
+    let first = group[0].1 / module.rows_of_expert() * module.rank();
+    let factors: Vec<&[f32]> = group.iter().map(|(_, row)| module.b.row(*row)).collect();
+    add_product(&module.a, first, &factors, module.scale, values);
+    if let Some(magnitude) = &module.magnitude {
+        for ((_, row), values) in group.iter().zip(values.chunks_exact_mut(module.a.columns)) {
+            set_length(values, magnitude[*row]);
         }
     }
 }

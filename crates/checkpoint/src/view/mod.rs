@@ -6,6 +6,7 @@
 
 mod delta;
 mod error;
+mod low_rank;
 mod reader;
 mod runs;
 
