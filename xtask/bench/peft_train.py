@@ -11,35 +11,17 @@ anonymous and of resident memory in bytes.
 import json
 import statistics
 import sys
-import threading
 import time
 
 import peft
 import torch
 import transformers
-
-
-def memory(name):
-    """A line of /proc/self/status, in bytes."""
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
-
-
-class AnonymousPeak(threading.Thread):
-    """The kernel keeps a peak of resident memory, not of its anonymous part."""
-
-    peak = 0
-
-    def run(self):
-        while True:
-            self.peak = max(self.peak, memory("RssAnon"))
-            time.sleep(0.01)
+from anonymous_peak import AnonymousPeak, memory
 
 
 def main():
     model_dir, text, (batch, length, steps, rank) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:])
-    anonymous = AnonymousPeak(daemon=True)
-    anonymous.start()
+    anonymous = AnonymousPeak()
     torch.manual_seed(0)
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_dir)
     texts = [json.loads(line)["text"] for line in open(text, encoding="utf-8")]

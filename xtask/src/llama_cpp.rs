@@ -4,8 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::ParityError;
-use crate::workspace::{Workspace, run};
+use crate::workspace::{Workspace, WorkspaceError, run};
 
 const PACKAGE: &str = "llama-cpp-python";
 const VERSION: &str = "0.3.36";
@@ -24,7 +23,7 @@ impl LlamaCpp {
     ///
     /// # Errors
     /// Where it cannot be downloaded or does not compile.
-    pub fn bring(workspace: &Workspace) -> Result<Self, ParityError> {
+    pub fn bring(workspace: &Workspace) -> Result<Self, WorkspaceError> {
         if let Some(own) = env::var_os(OWN_CHECKOUT).filter(|value| !value.is_empty()) {
             return Ok(Self { bindings: own.into() });
         }
@@ -55,7 +54,7 @@ impl LlamaCpp {
     }
 }
 
-fn download(home: &Path) -> Result<(), ParityError> {
+fn download(home: &Path) -> Result<(), WorkspaceError> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", PACKAGE, "--dest"]);
     run(pip.arg(home).arg(format!("{PACKAGE}=={VERSION}")))?;
@@ -67,7 +66,7 @@ fn download(home: &Path) -> Result<(), ParityError> {
 }
 
 /// A stock build: the quantizers' bytes are those of everybody's `llama-quantize`.
-fn build(workspace: &Workspace, sources: &Path) -> Result<(), ParityError> {
+fn build(workspace: &Workspace, sources: &Path) -> Result<(), WorkspaceError> {
     let cmake = workspace.root().join("target/toolchain/python/cmake/data/bin/cmake");
     let build = sources.join("build");
     let mut configure = Command::new(&cmake);

@@ -67,6 +67,11 @@ impl Peers {
         Ok(Self { python })
     }
 
+    /// The Python that has the packages.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
     /// Runs a script that says itself what it does.
     ///
     /// # Errors

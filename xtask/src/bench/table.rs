@@ -1,7 +1,7 @@
 //! The measurements as Markdown.
 
-use super::Peak;
 use super::figures::Figures;
+use super::training::Peak;
 
 /// Products of one token, forward and backward through a frozen base, SmolLM2-135M's matrices and its tied head:
 /// `2 · 134.5M` operations each way. Attention and adapters are left out.

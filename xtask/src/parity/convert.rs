@@ -4,9 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::ParityError;
-use super::llama_cpp::LlamaCpp;
 use super::sides::{Sides, source};
 use crate::host::gguf_in;
+use crate::llama_cpp::LlamaCpp;
 
 /// Stages of `convert.toml` that write a GGUF, by what they write; `f32` first, for others are made from it.
 const TYPES: [&str; 6] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];

@@ -4,7 +4,6 @@
 mod bases;
 mod convert;
 mod golden;
-mod llama_cpp;
 mod lora;
 mod peft;
 mod sides;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ParityError;
-use super::llama_cpp::LlamaCpp;
 use crate::host::{self, RunReport, at};
+use crate::llama_cpp::LlamaCpp;
 use crate::peers::Peers;
 use crate::workspace::Workspace;
 
@@ -37,7 +37,7 @@ impl<'a> Sides<'a> {
     /// # Errors
     /// Where it cannot be downloaded or does not compile.
     pub fn llama_cpp(&self) -> Result<LlamaCpp, ParityError> {
-        LlamaCpp::bring(self.workspace)
+        Ok(LlamaCpp::bring(self.workspace)?)
     }
 
     /// Our program.
