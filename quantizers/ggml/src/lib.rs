@@ -23,7 +23,7 @@ impl Quantizer for Ggml {
     fn plan(&self, request: &RecipeRequest) -> Result<Recipe, QuantizerError> {
         let preset = preset::named(&request.preset)?;
         no_params(&request.params)?;
-        Ok(recipe::recipe(preset, &request.tensors))
+        Ok(recipe::recipe(preset, &request.header, &request.tensors))
     }
 
     fn encode(&self, codec: &str, src: &[f32], importance: &[f32], dst: &mut [u8]) -> Result<(), QuantizerError> {
