@@ -7,6 +7,7 @@ pub mod checkpoint_edit;
 pub mod family_models;
 pub mod hub;
 pub mod llama32;
+pub mod mlx_models;
 pub mod tiny_llama;
 
 use std::ffi::OsStr;

@@ -39,6 +39,34 @@ pub enum BlockError {
         /// Bytes that so many values take.
         expected: usize,
     },
+    /// Packed integers that mlx does not have.
+    #[error("no decoder for {bits} bits in groups of {group_size}")]
+    NoGroups {
+        /// Bits of an integer.
+        bits: u32,
+        /// Values of a group.
+        group_size: u64,
+    },
+    /// Scales or biases of groups that are no plain floats.
+    #[error("scales and biases of groups are `f16`, `bf16` or `f32`, got `{stored_type}`")]
+    NoScale {
+        /// Their type.
+        stored_type: StoredType,
+    },
+    /// Bytes and values of groups that don't belong together.
+    #[error(
+        "{values} values in groups of {group_size} take {expected:?} bytes of codes, scales and biases, got {got:?}"
+    )]
+    Groups {
+        /// Length of the slice of values.
+        values: usize,
+        /// Values of a group.
+        group_size: usize,
+        /// Lengths of the slices of bytes.
+        got: [usize; 3],
+        /// Bytes that so many values take.
+        expected: [usize; 3],
+    },
     /// A value that no block can hold: its scale would become NaN or infinite.
     #[error("value {index} is {value}, which `{stored_type}` cannot store")]
     NonFinite {

@@ -2,7 +2,8 @@
 //!
 //! One file a stored type, with its layout, its arithmetic and its tests; decoded values are llama.cpp's to the bit,
 //! encoded bytes are those of its reference quantizers. Nothing here opens a file, starts a thread or knows a tensor:
-//! the unit is rows, whole blocks that lie one after the other.
+//! the unit is rows, whole blocks that lie one after the other. mlx's packed rows, which lie in three tensors, are the one
+//! layout that is no stored type ([`GroupAffineDecoder`]).
 //!
 //! ```
 //! use model::StoredType;
@@ -22,6 +23,7 @@ mod codec;
 mod error;
 mod extent;
 mod float;
+mod group_affine;
 mod half_bits;
 mod iq4_nl;
 mod iq4_xs;
@@ -47,6 +49,7 @@ use model::StoredType;
 
 pub use codec::{Decoder, Encoder};
 pub use error::BlockError;
+pub use group_affine::{GroupAffineDecoder, GroupAffineRows};
 pub use isa::widest;
 pub use registry::{decodable, decoder, encodable, encoder};
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::description::{Container, StoredTensor};
 use model::expr::ExprError;
 use model::inventory::{Dialect, Inventory, TensorSpec};
-use model::{RowMap, StoredType};
+use model::{Expr, GroupAffine, RowMap, StoredType};
 
 use crate::resolve::{Resolved, resolve};
+use crate::stored_shape::{Refusal, Respelling, respelling};
 
 /// One disagreement between a file's headers and the architecture.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -31,7 +32,7 @@ pub enum Finding {
         shape: Vec<u64>,
     },
     /// A tensor of another shape than the architecture gives it.
-    #[error("tensor `{name}` has shape {got:?}, the configuration asks for {expected:?}")]
+    #[error("tensor `{name}` has shape {got:?}, the configuration asks for {expected:?}{}", refusal.reason())]
     WrongShape {
         /// The canonical name.
         name: String,
@@ -41,6 +42,8 @@ pub enum Finding {
         got: Vec<u64>,
         /// The shape that the architecture gives it.
         expected: Vec<u64>,
+        /// Why the one does not stand for the other.
+        refusal: Refusal,
     },
     /// Stored tensors that do not make the canonical one.
     #[error("tensor `{name}` cannot be made of {}: {error}", list(stored))]
@@ -51,6 +54,16 @@ pub enum Finding {
         stored: Vec<String>,
         /// Why not.
         error: ExprError,
+    },
+    /// One of the three tensors that make a packed one, of a type that it cannot have.
+    #[error("tensor `{name}` is `{stored_type}`, {expected}")]
+    WrongPart {
+        /// The stored name.
+        name: String,
+        /// Its type.
+        stored_type: StoredType,
+        /// What it should be.
+        expected: &'static str,
     },
     /// A tensor of a type that cannot be read.
     #[error("tensor `{name}` is `{stored_type}`, which is not decoded; decoded are {}", list(&decodable()))]
@@ -70,7 +83,7 @@ impl Finding {
             Finding::Unexpected { .. } => "unexpected_tensor",
             Finding::WrongShape { .. } => "wrong_shape",
             Finding::DoesNotFit { .. } => "tensors_do_not_fit",
-            Finding::WrongType { .. } => "wrong_type",
+            Finding::WrongPart { .. } | Finding::WrongType { .. } => "wrong_type",
         }
     }
 
@@ -84,11 +97,26 @@ impl Finding {
                 "check that the configuration is this checkpoint's (number of layers, biases, tied embeddings); if \
                  `{name}` is known to carry nothing, its family must ignore it by name"
             ),
-            Finding::WrongShape { got, expected, .. } if got.iter().rev().eq(expected) && got.len() > 1 => {
-                "it looks transposed: store weights as [out, in]".into()
+            Finding::WrongShape { refusal: Refusal::Transposed, .. } => {
+                "store weights as [out, in]; dimensions of 1 may stand anywhere".into()
+            }
+            Finding::WrongShape {
+                refusal: Refusal::HeadsElsewhere { .. } | Refusal::Ambiguous { .. },
+                expected,
+                ..
+            } => {
+                format!("store it as {expected:?}")
             }
             Finding::WrongShape { .. } | Finding::DoesNotFit { .. } => "the configuration is another model's, or the \
                 checkpoint was pruned or resized without it: take both from the same place"
+                .into(),
+            Finding::WrongPart { .. } => {
+                "the configuration's `quantization` is another checkpoint's, or another program \
+                wrote it than mlx-lm"
+                    .into()
+            }
+            Finding::WrongType { stored_type: StoredType::U32, .. } => "packed integers need `quantization` in \
+                `config.json`, as mlx-lm writes it, and scales and biases beside them"
                 .into(),
             Finding::WrongType { .. } => {
                 "convert the checkpoint to one of these types, bf16 where nothing speaks against it".into()
@@ -100,19 +128,21 @@ impl Finding {
 /// All disagreements, first those of canonical tensors in the inventory's order, then those of stored ones in file order.
 pub fn coverage(inventory: &Inventory, container: Container, tensors: &[StoredTensor]) -> Vec<Finding> {
     let stored: BTreeMap<&str, &StoredTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-    let is_stored = |name: &str| stored.contains_key(name);
+    let shapes = |name: &str| stored.get(name).map(|tensor| tensor.shape.clone());
     let mut used = BTreeSet::new();
+    let mut parts = BTreeMap::new();
     let mut findings = Vec::new();
     for spec in &inventory.tensors {
-        match resolve(inventory, spec, container, &is_stored) {
+        match resolve(inventory, spec, container, &shapes) {
             Resolved::Stored(expr) => {
                 used.extend(expr.tensors().into_iter().map(str::to_owned));
-                let map = RowMap::compile(expr, &|name| stored.get(name).map(|tensor| tensor.shape.clone()));
+                parts.extend(expr.group_affine().into_iter().flat_map(parts_of));
+                let map = RowMap::compile(&expr, &shapes);
                 findings.extend(misfit(spec, expr.tensors(), map));
             }
             Resolved::Tied { .. } | Resolved::Absent => {}
             Resolved::Missing => {
-                let looked_for = absent_names(spec, container, &is_stored);
+                let looked_for = absent_names(spec, container, &|name| stored.contains_key(name));
                 findings.push(Finding::Missing { name: spec.name.clone(), looked_for });
             }
         }
@@ -124,11 +154,68 @@ pub fn coverage(inventory: &Inventory, container: Container, tensors: &[StoredTe
         }
         if !used.contains(&name) {
             findings.push(Finding::Unexpected { name, stored_type, shape });
+        } else if let Some(part) = parts.get(&name) {
+            findings.extend(part.misfit(&name, stored_type));
         } else if blocks::decoder(stored_type).is_none() {
             findings.push(Finding::WrongType { name, stored_type });
         }
     }
     findings
+}
+
+/// A tensor that is stored under another shape than its own, with the same values in the same order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Respelled {
+    /// The canonical name.
+    pub name: String,
+    /// The shape that it has.
+    pub stored: Vec<u64>,
+    /// Its own.
+    pub canonical: Vec<u64>,
+    /// In what they differ.
+    pub respelling: Respelling,
+}
+
+/// Every tensor that is read under another shape than it is stored in, in the inventory's order.
+pub fn respelled(inventory: &Inventory, container: Container, tensors: &[StoredTensor]) -> Vec<Respelled> {
+    let stored: BTreeMap<&str, &StoredTensor> = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let shapes = |name: &str| stored.get(name).map(|tensor| tensor.shape.clone());
+    let of = |spec: &TensorSpec| {
+        let Resolved::Stored(expr) = resolve(inventory, spec, container, &shapes) else { return None };
+        let Expr::Reshape { of, .. } = expr.as_ref() else { return None };
+        let Expr::Tensor(name) = of.as_ref() else { return None };
+        let stored = shapes(name)?;
+        let respelling = respelling(spec, &stored).ok()??;
+        Some(Respelled { name: spec.name.clone(), stored, canonical: spec.shape.clone(), respelling })
+    };
+    match container {
+        Container::Safetensors => inventory.tensors.iter().filter_map(of).collect(),
+        Container::Gguf => Vec::new(),
+    }
+}
+
+/// What a stored tensor is of a packed one.
+enum Part {
+    Codes,
+    Scales,
+}
+
+fn parts_of(groups: &GroupAffine) -> [(String, Part); 3] {
+    let GroupAffine { codes, scales, biases, .. } = groups.clone();
+    [(codes, Part::Codes), (scales, Part::Scales), (biases, Part::Scales)]
+}
+
+impl Part {
+    fn misfit(&self, name: &str, stored_type: StoredType) -> Option<Finding> {
+        let (fits, expected) = match self {
+            Part::Codes => (stored_type == StoredType::U32, "but has scales and biases: packed integers are `u32`"),
+            Part::Scales => (
+                matches!(stored_type, StoredType::F32 | StoredType::F16 | StoredType::Bf16),
+                "scales and biases of packed integers are `f16`, `bf16` or `f32`",
+            ),
+        };
+        (!fits).then(|| Finding::WrongPart { name: name.to_owned(), stored_type, expected })
+    }
 }
 
 /// Whether what the stored tensors make is not what the architecture asks for.
@@ -140,7 +227,9 @@ fn misfit(spec: &TensorSpec, stored: Vec<&str>, map: Result<RowMap, ExprError>) 
         Err(ExprError::NotRows { .. }) => None,
         Err(error) => Some(Finding::DoesNotFit { name, stored, error }),
         Ok(map) if map.shape != spec.shape => {
-            Some(Finding::WrongShape { name, stored, got: map.shape, expected: spec.shape.clone() })
+            let (got, expected) = (map.shape, spec.shape.clone());
+            let refusal = respelling(spec, &got).err().unwrap_or(Refusal::Other);
+            Some(Finding::WrongShape { name, stored, got, expected, refusal })
         }
         Ok(_) => None,
     }

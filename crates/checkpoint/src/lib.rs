@@ -15,6 +15,7 @@ pub mod partial_file;
 pub mod resolve;
 pub mod safetensors;
 pub mod source;
+pub mod stored_shape;
 pub mod tensor;
 pub mod view;
 mod write_behind;

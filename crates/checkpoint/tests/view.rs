@@ -24,6 +24,7 @@ fn spec(name: &str, shape: &[u64], role: Role, gguf: Expr) -> TensorSpec {
     let module = name.strip_suffix(".weight").unwrap().to_owned();
     let facts = AdapterFacts { module, input_axis: 1, output_axis: 0, expert_axis: None };
     TensorSpec {
+        heads: None,
         name: name.into(),
         shape: shape.into(),
         role,

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use checkpoint::adapter::LoraModule;
-use checkpoint::view::{ModelView, RowReader};
+use checkpoint::view::{ModelView, RowReader, StoredBytes};
 use model::Architecture;
 
 use crate::adapters::{Adapter, Adapters};
 use crate::error::{DecoderError, Result};
 use crate::mapped::{MappedMatrix, MatrixError, Segment};
 use crate::matrix::Matrix;
-use crate::rows::{Bytes, StoredRows};
+use crate::rows::{Bytes, PackedRows, RowSource, StoredRows};
 use crate::weights::{Weights, check_shape};
 
 /// The matrices of a view.
@@ -40,13 +40,24 @@ impl ViewWeights {
         let reader = self.rows(name)?;
         let Some(stored) = reader.stored_segments() else { return Ok(None) };
         let segments = stored.into_iter().map(|segment| {
-            let bytes: Bytes = Arc::new(ViewBytes::new(&self.view, segment.bytes));
-            let place = 0..segment.bytes.len();
-            let rows = StoredRows::new(bytes, place, segment.tensor.stored_type, columns, Vec::new())?;
-            Ok(Segment { source: Arc::new(rows), rows: segment.rows.clone() })
+            let source = self.source(segment.stored, columns)?;
+            Ok(Segment { source, rows: segment.rows.clone() })
         });
         let segments = segments.collect::<Result<_, MatrixError>>().map_err(|source| weight(name, source))?;
         Ok(Some(MappedMatrix::new(columns, segments).map_err(|source| weight(name, source))?))
+    }
+
+    fn source(&self, stored: StoredBytes<'_>, columns: usize) -> Result<Arc<dyn RowSource>, MatrixError> {
+        let mapped = |bytes: &[u8]| -> Bytes { Arc::new(ViewBytes::new(&self.view, bytes)) };
+        Ok(match stored {
+            StoredBytes::Tensor { stored_type, bytes } => {
+                Arc::new(StoredRows::new(mapped(bytes), 0..bytes.len(), stored_type, columns, Vec::new())?)
+            }
+            StoredBytes::GroupAffine { decoder, bytes } => {
+                let bytes = [bytes.codes, bytes.scales, bytes.biases].map(mapped);
+                Arc::new(PackedRows::new(bytes, decoder.clone(), columns)?)
+            }
+        })
     }
 }
 

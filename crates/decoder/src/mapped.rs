@@ -27,6 +27,14 @@ pub enum MatrixError {
         /// Values in a row.
         columns: usize,
     },
+    /// A row that is no whole number of groups.
+    #[error("rows of {columns} values are no whole number of groups of {group_size}")]
+    PartialGroup {
+        /// Values of a group.
+        group_size: usize,
+        /// Values in a row.
+        columns: usize,
+    },
     /// A segment that names rows which its source lacks.
     #[error("row {row} is asked for, but its source has {rows} rows")]
     MissingRow {

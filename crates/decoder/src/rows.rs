@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use blocks::BlockError;
+use blocks::{BlockError, GroupAffineDecoder, GroupAffineRows};
 use model::StoredType;
 use model::expr::Pointwise;
 
@@ -92,6 +92,60 @@ impl RowSource for StoredRows {
             into.iter_mut().for_each(|value| *value = op.apply(*value));
         }
         Ok(())
+    }
+}
+
+/// Rows of packed integers with scales and biases, as they lie in a file.
+#[derive(Clone)]
+pub struct PackedRows {
+    /// Packed integers, scales, biases.
+    bytes: [Bytes; 3],
+    decoder: GroupAffineDecoder,
+    rows: u64,
+    columns: usize,
+}
+
+impl PackedRows {
+    /// Rows of `columns` values that fill the bytes of packed integers, scales and biases.
+    ///
+    /// # Errors
+    /// Where a row is no whole number of groups.
+    pub fn new(bytes: [Bytes; 3], decoder: GroupAffineDecoder, columns: usize) -> Result<Self, MatrixError> {
+        let group_size = decoder.group_size();
+        if columns == 0 || !columns.is_multiple_of(group_size) {
+            return Err(MatrixError::PartialGroup { group_size, columns });
+        }
+        let of_row = decoder.bytes_of(columns);
+        let available = bytes.iter().zip(of_row).map(|(bytes, of_row)| (**bytes).as_ref().len() / of_row);
+        let rows = available.min().unwrap_or(0) as u64;
+        Ok(Self { bytes, decoder, rows, columns })
+    }
+}
+
+impl fmt::Debug for PackedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {} packed in groups of {}", self.rows, self.columns, self.decoder.group_size())
+    }
+}
+
+impl RowSource for PackedRows {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    fn granularity(&self) -> usize {
+        self.decoder.group_size()
+    }
+
+    fn decode(&self, row: u64, columns: Range<usize>, into: &mut [f32]) -> Result<(), MatrixError> {
+        let starts = self.decoder.bytes_of(row as usize * self.columns + columns.start);
+        let lens = self.decoder.bytes_of(columns.len());
+        let part = |i: usize| &(*self.bytes[i]).as_ref()[starts[i]..starts[i] + lens[i]];
+        Ok(self.decoder.decode(GroupAffineRows { codes: part(0), scales: part(1), biases: part(2) }, into)?)
     }
 }
 

@@ -6,12 +6,16 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::group_affine::GroupAffine;
+
 /// A tensor made from others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Expr {
     /// A stored tensor as it lies.
     Tensor(String),
+    /// Packed integers with their scales and biases, three stored tensors.
+    GroupAffine(GroupAffine),
     /// Values that the family computed; not stored in the source.
     Constant {
         /// Dimensions, outermost first.
@@ -122,6 +126,18 @@ pub enum ExprError {
     TooLarge { shape: Vec<u64> },
     #[error("shape {shape:?} holds no value")]
     Empty { shape: Vec<u64> },
+    #[error(
+        "{bits} bits in groups of {group_size} are not decoded; mlx has {} bits and groups of {}",
+        list(&GroupAffine::BITS), list(&GroupAffine::GROUP_SIZES)
+    )]
+    UnknownGroups { bits: u32, group_size: u64 },
+    #[error(
+        "packed integers of shape {codes:?}, scales of {scales:?} and biases of {biases:?} do not fit each other by \
+         {bits} bits in groups of {group_size}"
+    )]
+    UnlikeGroups { bits: u32, group_size: u64, codes: Vec<u64>, scales: Vec<u64>, biases: Vec<u64> },
+    #[error("`{name}` is packed by groups of a row, which cannot be cut into single values")]
+    InsideGroups { name: String },
 }
 
 impl Expr {
@@ -154,6 +170,7 @@ impl Expr {
     pub fn tensors(&self) -> Vec<&str> {
         match self {
             Expr::Tensor(name) => vec![name],
+            Expr::GroupAffine(groups) => groups.tensors().to_vec(),
             Expr::Constant { .. } => Vec::new(),
             Expr::Concat { parts, .. } | Expr::Stack { parts } | Expr::Custom { of: parts, .. } => {
                 parts.iter().flat_map(Expr::tensors).collect()
@@ -165,13 +182,28 @@ impl Expr {
         }
     }
 
-    /// The expression with every stored tensor replaced by what makes it.
+    /// Every packed tensor among them.
+    pub fn group_affine(&self) -> Vec<&GroupAffine> {
+        match self {
+            Expr::GroupAffine(groups) => vec![groups],
+            Expr::Tensor(_) | Expr::Constant { .. } => Vec::new(),
+            Expr::Concat { parts, .. } | Expr::Stack { parts } | Expr::Custom { of: parts, .. } => {
+                parts.iter().flat_map(Expr::group_affine).collect()
+            }
+            Expr::Slice { of, .. }
+            | Expr::Reshape { of, .. }
+            | Expr::Permute { of, .. }
+            | Expr::Pointwise { of, .. } => of.group_affine(),
+        }
+    }
+
+    /// The expression with every stored tensor replaced by what makes it; packed ones are made of nothing else.
     pub fn substitute(&self, make: &dyn Fn(&str) -> Option<Expr>) -> Expr {
         let all = |parts: &[Expr]| parts.iter().map(|p| p.substitute(make)).collect();
         let one = |of: &Expr| Box::new(of.substitute(make));
         match self {
             Expr::Tensor(name) => make(name).unwrap_or_else(|| self.clone()),
-            Expr::Constant { .. } => self.clone(),
+            Expr::Constant { .. } | Expr::GroupAffine(_) => self.clone(),
             Expr::Concat { axis, parts } => Expr::Concat { axis: *axis, parts: all(parts) },
             Expr::Stack { parts } => Expr::Stack { parts: all(parts) },
             Expr::Custom { op, of, shape } => Expr::Custom { op: op.clone(), of: all(of), shape: shape.clone() },
@@ -181,6 +213,10 @@ impl Expr {
             Expr::Pointwise { of, op } => Expr::Pointwise { of: one(of), op: *op },
         }
     }
+}
+
+fn list<T: std::fmt::Display>(numbers: &[T]) -> String {
+    numbers.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The shape that `reshape` and `permute` of rotary rows go through: per head, `head_dim` rows.

@@ -33,10 +33,22 @@ pub struct TensorSpec {
     pub layer: Option<u32>,
     /// Whether a checkpoint must have it.
     pub presence: Presence,
+    /// Which of its dimensions is heads, one after the other; some checkpoints store that one in two.
+    pub heads: Option<Heads>,
     /// How an adapter changes it; `None` where none can.
     pub adapter: Option<AdapterFacts>,
     /// How dialects make it, the first whose tensors are all stored wins.
     pub forms: Vec<Form>,
+}
+
+/// A dimension of heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heads {
+    /// Which dimension.
+    pub axis: usize,
+    /// How many heads share it.
+    pub count: u64,
 }
 
 /// What a tensor is for; quantizers choose by it.

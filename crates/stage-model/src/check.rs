@@ -1,7 +1,8 @@
 //! Findings that every stage owes its user before it runs.
 
 use checkpoint::adapter::ModuleShape;
-use checkpoint::coverage::coverage;
+use checkpoint::coverage::{coverage, respelled};
+use checkpoint::stored_shape::Respelling;
 use checkpoint::view::module_shapes;
 use model::AdapterDescription;
 use model::adapter::AdaptedModule;
@@ -16,6 +17,29 @@ pub fn check_model(model: &ModelInput) -> Vec<Finding> {
     let finding =
         |p: checkpoint::coverage::Finding| Finding::new(Severity::Error, p.code(), p.to_string()).with_help(p.help());
     problems.into_iter().map(finding).collect()
+}
+
+/// What is worth saying of a model's stored tensors when it is first seen: shapes other than those that they are read in.
+pub fn model_notes(model: &ModelInput) -> Vec<Finding> {
+    let description = &model.description;
+    let all = respelled(&model.reading.inventory, description.container, &description.tensors);
+    let note = |respelling: Respelling, how: &str| {
+        let mut these = all.iter().filter(|tensor| tensor.respelling == respelling);
+        let first = these.next()?;
+        let message = format!(
+            "{} tensors are stored {how}, e.g. `{}` as {:?} for {:?}: the values lie the same and are read as they are",
+            1 + these.count(),
+            first.name,
+            first.stored,
+            first.canonical
+        );
+        Some(Finding::new(Severity::Note, "stored_shape", message))
+    };
+    let notes = [
+        (Respelling::Singletons, "with other dimensions of 1"),
+        (Respelling::Heads, "with a dimension of heads of its own"),
+    ];
+    notes.into_iter().filter_map(|(respelling, how)| note(respelling, how)).collect()
 }
 
 /// Every module of the adapter is one that the model has, with its shape.

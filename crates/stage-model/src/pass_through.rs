@@ -1,5 +1,6 @@
 //! Which tensors pass through as they lie, told from headers alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use checkpoint::resolve::resolve;
@@ -34,7 +35,7 @@ impl<'a> PassThrough<'a> {
         let map = RowMap::compile(&expr.substitute(&|name| self.made_of(name)), &shapes).ok()?;
         let mut types = map.sources.iter().map(|source| match &source.leaf {
             Leaf::Tensor(name) => Some(self.stored.get(name.as_str())?.stored_type),
-            Leaf::Constant(_) => None,
+            Leaf::GroupAffine(_) | Leaf::Constant(_) => None,
         });
         let first = types.next()??;
         (map.only_moves_rows() && types.all(|other| other == Some(first))).then_some(first)
@@ -43,8 +44,9 @@ impl<'a> PassThrough<'a> {
     /// How a canonical tensor is made of stored ones.
     fn made_of(&self, name: &str) -> Option<Expr> {
         let inventory = &self.model.reading.inventory;
-        let is_stored = |name: &str| self.stored.contains_key(name);
-        resolve(inventory, inventory.get(name)?, self.model.description.container, &is_stored).expr().cloned()
+        let shapes = |name: &str| Some(self.stored.get(name)?.shape.clone());
+        let resolved = resolve(inventory, inventory.get(name)?, self.model.description.container, &shapes);
+        resolved.expr().map(Cow::into_owned)
     }
 
     fn is_changed(&self, name: &str) -> bool {

@@ -166,7 +166,8 @@ impl LayerBuilder<'_, '_> {
         let q = rotary(self.at("self_attn.q_proj", "attn_q"), num_heads).fused(&fused, 0, queries);
         let k = rotary(self.at("self_attn.k_proj", "attn_k"), num_kv_heads).fused(&fused, queries, keys);
         let v = self.at("self_attn.v_proj", "attn_v").fused(&fused, queries + keys, keys);
-        let o = self.at("self_attn.o_proj", "attn_output");
+        let o = self.at("self_attn.o_proj", "attn_output").heads(1, num_heads);
+        let (q, k, v) = (q.heads(0, num_heads), k.heads(0, num_kv_heads), v.heads(0, num_kv_heads));
         let q = self.model.linear(&q, Role::AttentionQuery, [queries, hidden], part.qkv_bias);
         let q_norm = part.head_norms.then(|| self.head_norm("self_attn.q_norm", "attn_q_norm", head_dim));
         let k = self.model.linear(&k, Role::AttentionKey, [keys, hidden], part.qkv_bias);

@@ -24,7 +24,8 @@ pub fn dialect(raw: &Value) -> Dialect {
     if written_by_5 { Dialect::Transformers5 } else { Dialect::Published }
 }
 
-/// The same configuration as published checkpoints spell it, which every runtime reads.
+/// The same configuration as published checkpoints spell it, which every runtime reads; whoever writes one writes plain
+/// numbers.
 pub fn published(raw: &Value) -> Value {
     let mut config = raw.clone();
     let Some(keys) = config.as_object_mut() else { return config };
@@ -34,6 +35,9 @@ pub fn published(raw: &Value) -> Value {
         }
         let default = scaling.get("rope_type").is_none_or(|kind| kind == "default");
         keys.insert("rope_scaling".into(), if default { Value::Null } else { Value::Object(scaling) });
+    }
+    for key in crate::quantization::KEYS {
+        keys.shift_remove(key);
     }
     if let Some(dtype) = keys.shift_remove("dtype") {
         keys.insert("torch_dtype".into(), dtype);
@@ -99,21 +103,6 @@ pub fn layer_types(config: &Config<'_>, layers: u64) -> Result<Option<Vec<LayerT
         got: value.to_string(),
         expected: format!("{layers} of `full_attention` and `sliding_attention`"),
     })
-}
-
-/// Refuses checkpoints whose weights are quantized in a way of their own.
-///
-/// # Errors
-/// Where the configuration says so.
-pub fn refuse_quantized(config: &Config<'_>) -> Result<(), FamilyError> {
-    let quantized = ["quantization_config", "quantization"].into_iter().find_map(|k| config.optional(k));
-    match quantized {
-        None => Ok(()),
-        Some(by) => Err(FamilyError::Unsupported {
-            what: format!("a quantized checkpoint ({})", by.get("quant_method").and_then(Value::as_str).unwrap_or("?")),
-            hint: "use the 16-bit checkpoint, or a GGUF of it".into(),
-        }),
-    }
 }
 
 /// Tensors of checkpoints that carry nothing: RoPE frequencies of old ones, a head beside the embedding that serves.

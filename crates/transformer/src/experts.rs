@@ -31,6 +31,9 @@ impl LayerBuilder<'_, '_> {
         let (hidden, inner, layer) = (self.hidden_size(), part.intermediate_size, self.index());
         let at = |module: &str| format!("model.layers.{layer}.shared_mlp.{module}");
         let module = at("input_linear");
+        // So mlx-lm calls the network where it has no experts beside it.
+        let mlx = |half: &str| Expr::tensor(format!("model.layers.{layer}.mlp.{half}_proj.weight"));
+        let apart = Expr::Concat { axis: 0, parts: vec![mlx("gate"), mlx("up")] };
         self.halves(Halves {
             module: &module,
             shape: &[2 * inner, hidden],
@@ -39,9 +42,9 @@ impl LayerBuilder<'_, '_> {
             adapter: linear_adapter(&module),
             roles: [Role::GluGateUp, Role::GluGate, Role::GluUp],
             gguf: ["gate", "up"].map(|half| format!("blk.{layer}.ffn_{half}{suffix}.weight")),
-            forms: Vec::new(),
+            forms: vec![Form { dialect: Dialect::Mlx, expr: apart }],
         });
-        let down = Place::layer(layer, "shared_mlp.output_linear", &format!("ffn_down{suffix}"));
+        let down = Place::layer(layer, "shared_mlp.output_linear", &format!("ffn_down{suffix}")).mlx("mlp.down_proj");
         let down = self.linear(&down, Role::GluDown, [hidden, inner], false);
         let gate_up = Linear { module, in_features: hidden, out_features: 2 * inner, bias: false };
         Branch::Glu(Glu { input: GluInput::Fused { gate_up }, down, activation: part.activation })
@@ -78,7 +81,15 @@ impl LayerBuilder<'_, '_> {
         let forms = vec![Form { dialect: Dialect::Gguf, expr: Expr::tensor(&gguf) }, of_mlx(mlx("down"))];
         let (shape, role, adapter) = ([num_experts, hidden, inner], Role::ExpertsDown, Some(facts(&down)));
         let tensors = self.tensors();
-        tensors.canonical(Canonical { name: &name, layer: Some(layer), role, shape: &shape, adapter, forms });
+        tensors.canonical(Canonical {
+            name: &name,
+            layer: Some(layer),
+            role,
+            shape: &shape,
+            adapter,
+            heads: None,
+            forms,
+        });
         let expr = Expr::tensor(&name);
         tensors.gguf(GgufTensor { name: gguf, shape: shape.to_vec(), role, layer: Some(layer), expr });
         let stacked = |module: String, in_features, out_features| StackedLinear {
@@ -104,7 +115,7 @@ impl LayerBuilder<'_, '_> {
         let forms = std::iter::once(apart).chain(forms).collect();
         let adapter = Some(adapter);
         let tensors = self.tensors();
-        tensors.canonical(Canonical { name: &name, layer, role: whole, shape, adapter, forms });
+        tensors.canonical(Canonical { name: &name, layer, role: whole, shape, adapter, heads: None, forms });
         let mut half = shape.to_vec();
         half[axis] = rows;
         for (i, (gguf, role)) in gguf.into_iter().zip([gate, up]).enumerate() {

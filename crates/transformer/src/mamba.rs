@@ -79,7 +79,15 @@ impl LayerBuilder<'_, '_> {
         let there = reshaped(Expr::tensor(&name), small.shape, small.gguf_shape);
         let expr = map(there, small.stored);
         let tensors = self.tensors();
-        tensors.canonical(Canonical { name: &name, layer, role, shape: small.shape, adapter: None, forms });
+        tensors.canonical(Canonical {
+            name: &name,
+            layer,
+            role,
+            shape: small.shape,
+            adapter: None,
+            heads: None,
+            forms,
+        });
         tensors.gguf(GgufTensor { name: gguf, shape: small.gguf_shape.to_vec(), role, layer, expr });
         name
     }

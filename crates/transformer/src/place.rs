@@ -2,6 +2,7 @@
 
 use model::Expr;
 use model::expr::{Pointwise, halves_from_interleaved, interleave_halves};
+use model::inventory::Heads;
 
 /// A module's published and GGUF names, and how the one's rows become the other's.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub struct Place {
     /// What a GGUF's weights have more than the published ones.
     offset: f32,
     fused: Option<FusedRows>,
+    /// The dimension of heads of the weight.
+    pub(crate) heads: Option<Heads>,
+    /// The module in a checkpoint of mlx-lm, where it has another name there.
+    mlx: Option<String>,
 }
 
 /// Rows of a fused GGUF matrix.
@@ -27,13 +32,19 @@ struct FusedRows {
 impl Place {
     /// A module outside the layers.
     pub fn model(module: &str, gguf: &str) -> Place {
-        Place { module: module.into(), gguf: gguf.into(), layer: None, rotary: None, offset: 0.0, fused: None }
+        let (module, gguf) = (module.into(), gguf.into());
+        Place { module, gguf, layer: None, rotary: None, offset: 0.0, fused: None, heads: None, mlx: None }
     }
 
     /// A module of layer `i`: `model.layers.{i}.{module}` and `blk.{i}.{gguf}`.
     pub fn layer(i: u32, module: &str, gguf: &str) -> Place {
         let (module, gguf) = (format!("model.layers.{i}.{module}"), format!("blk.{i}.{gguf}"));
         Place { layer: Some(i), ..Place::model(&module, &gguf) }
+    }
+
+    /// Dimension `axis` of the weight is `count` heads.
+    pub fn heads(self, axis: usize, count: u64) -> Place {
+        Place { heads: Some(Heads { axis, count }), ..self }
     }
 
     /// The GGUF has the halves of each head interleaved.
@@ -49,6 +60,17 @@ impl Place {
     /// Some GGUFs have the tensors as `rows` of a matrix called `name`, from row `first` on.
     pub fn fused(self, name: &str, first: u64, rows: u64) -> Place {
         Place { fused: Some(FusedRows { name: name.into(), first, rows }), ..self }
+    }
+
+    /// mlx-lm calls the module `model.layers.{i}.{module}`, or what it is called outside the layers.
+    pub(crate) fn mlx(self, module: &str) -> Place {
+        let module = self.layer.map_or_else(|| module.to_owned(), |i| format!("model.layers.{i}.{module}"));
+        Place { mlx: Some(module), ..self }
+    }
+
+    /// The tensor `part` of mlx-lm's module, where that has another name.
+    pub(crate) fn from_mlx(&self, part: &str) -> Option<Expr> {
+        Some(Expr::tensor(format!("{}.{part}", self.mlx.as_ref()?)))
     }
 
     /// The published tensor `part` of what a GGUF stores: alone, or in a fused matrix.

@@ -1,6 +1,6 @@
 //! The list of tensors that a builder fills.
 
-use model::inventory::{AdapterFacts, Dialect, Form, GgufTensor, Presence, Role, TensorSpec};
+use model::inventory::{AdapterFacts, Dialect, Form, GgufTensor, Heads, Presence, Role, TensorSpec};
 use model::{Expr, Inventory};
 
 use crate::place::Place;
@@ -19,6 +19,7 @@ pub(crate) struct Canonical<'a> {
     pub(crate) role: Role,
     pub(crate) shape: &'a [u64],
     pub(crate) adapter: Option<AdapterFacts>,
+    pub(crate) heads: Option<Heads>,
     /// Beside the published one.
     pub(crate) forms: Vec<Form>,
 }
@@ -54,25 +55,24 @@ impl Tensors {
             layer: place.layer,
             expr: place.gguf(&name, columns),
         };
-        let forms = from_gguf.into_iter().map(|expr| Form { dialect: Dialect::Gguf, expr }).collect();
-        self.canonical(Canonical { name: &name, layer: place.layer, role, shape, adapter, forms });
+        let from_mlx = place.from_mlx(part).map(|expr| Form { dialect: Dialect::Mlx, expr });
+        let forms = from_gguf.into_iter().map(|expr| Form { dialect: Dialect::Gguf, expr }).chain(from_mlx).collect();
+        let heads = place.heads.filter(|heads| heads.axis < shape.len());
+        self.canonical(Canonical { name: &name, layer: place.layer, role, shape, adapter, heads, forms });
         self.gguf(gguf);
     }
 
     /// A canonical tensor, stored under its own name in a checkpoint, with other ways to make it.
     pub(crate) fn canonical(&mut self, tensor: Canonical<'_>) {
-        let Canonical { name, layer, role, shape, adapter, forms } = tensor;
-        let stored = Expr::tensor(name);
-        // mlx-lm has the single row of a convolution's kernel in another place; the values lie the same.
-        let moved = shape.len() > 2 && shape.contains(&1);
-        let expr = if moved { stored.reshape(shape) } else { stored };
-        let published = Form { dialect: Dialect::Published, expr };
+        let Canonical { name, layer, role, shape, adapter, heads, forms } = tensor;
+        let published = Form { dialect: Dialect::Published, expr: Expr::tensor(name) };
         self.tensors.push(TensorSpec {
             name: name.into(),
             shape: shape.to_vec(),
             role,
             layer,
             presence: Presence::Required,
+            heads,
             adapter,
             forms: std::iter::once(published).chain(forms).collect(),
         });

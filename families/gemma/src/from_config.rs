@@ -5,7 +5,8 @@ use model::description::Reading;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
 use transformer::config::LayerType;
-use transformer::{Shape, config};
+use transformer::quantization::as_stored;
+use transformer::{Quantization, Shape, config};
 
 use crate::shape::{Gemma2, alternating};
 
@@ -21,7 +22,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         if raw.get("hidden_activation").is_some_and(|v| !v.is_null()) { "hidden_activation" } else { "hidden_act" };
     keys.optional("hidden_act");
     config::must_be(&keys, activation, "gelu_pytorch_tanh")?;
-    config::refuse_quantized(&keys)?;
+    let quantization = Quantization::read(&keys)?;
     for flag in ["attention_bias", "use_bidirectional_attention"] {
         if keys.flag(flag, false)? {
             let hint = "published Gemma 2 checkpoints have it false".into();
@@ -60,7 +61,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     };
     keys.finish(&[HARMLESS, HARMLESS_HERE].concat())?;
     let (architecture, inventory) = gemma.build(config::ignored(&gemma.shape));
-    Ok(Reading {
+    let reading = Reading {
         family: crate::ID.into(),
         dialect: config::dialect(raw),
         architecture,
@@ -70,7 +71,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         assumed: Vec::new(),
         lost_in_gguf: gemma.lost(),
         notes: config::notes(&gemma.shape, model),
-    })
+    };
+    Ok(as_stored(reading, quantization.as_ref(), model))
 }
 
 /// An absent key means the published value, null means no cap.

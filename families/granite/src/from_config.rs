@@ -5,7 +5,8 @@ use model::description::Reading;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
 use serde_json::{Value, json};
-use transformer::{Mamba2Part, Shape, config, divided};
+use transformer::quantization::as_stored;
+use transformer::{Mamba2Part, Quantization, Shape, config, divided};
 
 use crate::shape::{Granite, Kind, Mixer, Mixture, Multipliers};
 
@@ -25,11 +26,11 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     })?;
     config::must_be(&keys, "hidden_act", "silu")?;
     config::must_be(&keys, "normalization_function", "rmsnorm")?;
-    config::refuse_quantized(&keys)?;
+    let quantization = Quantization::read(&keys)?;
     let granite = granite(&keys, kind)?;
     keys.finish(&[HARMLESS, HARMLESS_HERE].concat())?;
     let (architecture, inventory) = granite.build(config::ignored(&granite.shape));
-    Ok(Reading {
+    let reading = Reading {
         family: crate::ID.into(),
         dialect: config::dialect(raw),
         architecture,
@@ -39,7 +40,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         assumed: Vec::new(),
         lost_in_gguf: granite.lost(),
         notes: config::notes(&granite.shape, model),
-    })
+    };
+    Ok(as_stored(reading, quantization.as_ref(), model))
 }
 
 fn granite(keys: &Config<'_>, kind: Kind) -> Result<Granite, FamilyError> {

@@ -4,7 +4,8 @@ use model::ModelDescription;
 use model::description::Reading;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
-use transformer::{Shape, config};
+use transformer::quantization::as_stored;
+use transformer::{Quantization, Shape, config};
 
 use crate::shape::Llama;
 
@@ -15,7 +16,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let raw = config::raw(model)?;
     let keys = Config::new(raw)?;
     config::must_be(&keys, "hidden_act", "silu")?;
-    config::refuse_quantized(&keys)?;
+    let quantization = Quantization::read(&keys)?;
     if keys.flag("rope_interleaved", false)? {
         return Err(FamilyError::Unsupported {
             what: "`rope_interleaved = true`".into(),
@@ -33,7 +34,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     };
     keys.finish(&[HARMLESS, HARMLESS_HERE].concat())?;
     let (architecture, inventory) = llama.build(config::ignored(&llama.shape));
-    Ok(Reading {
+    let reading = Reading {
         family: crate::ID.into(),
         dialect: config::dialect(raw),
         architecture,
@@ -43,5 +44,6 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         assumed: Vec::new(),
         lost_in_gguf: Vec::new(),
         notes: config::notes(&llama.shape, model),
-    })
+    };
+    Ok(as_stored(reading, quantization.as_ref(), model))
 }

@@ -7,19 +7,20 @@ use model::inventory::Inventory;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
 use serde_json::json;
-use transformer::{AttentionPart, Builder, GluPart, Shape, config};
+use transformer::quantization::as_stored;
+use transformer::{AttentionPart, Builder, GluPart, Quantization, Shape, config};
 
 pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let raw = config::raw(model)?;
     let keys = Config::new(raw)?;
     config::must_be(&keys, "hidden_act", "silu")?;
-    config::refuse_quantized(&keys)?;
+    let quantization = Quantization::read(&keys)?;
     let shape = Shape::from_config(&keys, false)?;
     let rope = config::rope(&keys, shape.head_dim)?;
     let window = keys.optional_size("sliding_window")?;
     keys.finish(HARMLESS)?;
     let (architecture, inventory) = build(&shape, &rope, window);
-    Ok(Reading {
+    let reading = Reading {
         family: "mistral".into(),
         dialect: config::dialect(raw),
         architecture,
@@ -29,7 +30,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         assumed: Vec::new(),
         lost_in_gguf: lost(window),
         notes: config::notes(&shape, model),
-    })
+    };
+    Ok(as_stored(reading, quantization.as_ref(), model))
 }
 
 fn build(shape: &Shape, rope: &Rope, window: Option<u64>) -> (Architecture, Inventory) {

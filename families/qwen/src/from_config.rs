@@ -5,7 +5,8 @@ use model::description::Reading;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
 use transformer::config::LayerType;
-use transformer::{Shape, config};
+use transformer::quantization::as_stored;
+use transformer::{Quantization, Shape, config};
 
 use crate::shape::{Generation, Qwen};
 
@@ -17,7 +18,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let keys = Config::new(raw)?;
     let generation = Generation::named(keys.optional_str("model_type")?.unwrap_or_default())?;
     config::must_be(&keys, "hidden_act", "silu")?;
-    config::refuse_quantized(&keys)?;
+    let quantization = Quantization::read(&keys)?;
     if keys.flag("use_mrope", false)? {
         return Err(FamilyError::Unsupported {
             what: "`use_mrope = true`".into(),
@@ -36,7 +37,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     };
     keys.finish(&[HARMLESS, HARMLESS_HERE].concat())?;
     let (architecture, inventory) = qwen.build(config::ignored(&qwen.shape));
-    Ok(Reading {
+    let reading = Reading {
         family: crate::ID.into(),
         dialect: config::dialect(raw),
         architecture,
@@ -46,7 +47,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         assumed: Vec::new(),
         lost_in_gguf: qwen.lost(),
         notes: config::notes(&qwen.shape, model),
-    })
+    };
+    Ok(as_stored(reading, quantization.as_ref(), model))
 }
 
 /// Where `use_sliding_window` is set, layers from `max_window_layers` on have a window; transformers 5 names the layers

@@ -109,7 +109,7 @@ fn factors<'a>(base: &ModelInput, adapter: &'a Adapter) -> Result<Vec<Factors<'a
     let module = |spec: &TensorSpec| adapter.modules.get(&spec.adapter.as_ref()?.module);
     let of = |source: &RowSource| match &source.leaf {
         Leaf::Tensor(name) => base.reading.inventory.get(name).and_then(module),
-        Leaf::Constant(_) => None,
+        Leaf::GroupAffine(_) | Leaf::Constant(_) => None,
     };
     let changed = matrices::changed(base, &|spec| module(spec).is_some())?;
     let factor = |matrix: GgufMatrix| Factors { modules: matrix.map.sources.iter().map(of).collect(), matrix };

@@ -45,11 +45,10 @@ fn converted(inventory: &Inventory, is_changed: &dyn Fn(&TensorSpec) -> bool) ->
 fn stored(base: &ModelInput, is_changed: &dyn Fn(&TensorSpec) -> bool) -> Result<Vec<GgufMatrix>> {
     let inventory = &base.reading.inventory;
     let shapes = |name: &str| base.description.tensor(name).map(|t| t.shape.clone());
-    let is_stored = |name: &str| base.description.tensor(name).is_some();
     let mut found: BTreeMap<String, Placed> = BTreeMap::new();
     for spec in inventory.tensors.iter().filter(|spec| spec.adapter.is_some()) {
-        let Resolved::Stored(expr) = resolve(inventory, spec, Container::Gguf, &is_stored) else { continue };
-        let map = RowMap::compile(expr, &shapes).map_err(stage_error("bad_inventory"))?;
+        let Resolved::Stored(expr) = resolve(inventory, spec, Container::Gguf, &shapes) else { continue };
+        let map = RowMap::compile(&expr, &shapes).map_err(stage_error("bad_inventory"))?;
         if is_changed(spec) && !map.only_moves_rows() {
             return Err(computed(&spec.name));
         }

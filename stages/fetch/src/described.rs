@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use model::ModelDescription;
 use stage_api::{Context, Description, Finding, Result};
-use stage_model::{ModelInput, check_model, describe_model, describe_tokenizer, opened_memory, tokenizer_memory};
+use stage_model::{
+    ModelInput, check_model, describe_model, describe_tokenizer, model_notes, opened_memory, tokenizer_memory,
+};
 use tokenizer::Tokenizer;
 
 /// What files say about themselves.
@@ -31,6 +33,7 @@ impl Headers {
         description.provenance = provenance;
         let model = ModelInput::read(ctx, description)?;
         findings.extend(model_api::family::findings(&model.reading));
+        findings.extend(model_notes(&model));
         findings.extend(check_model(&model));
         let output = describe_model(&model.description, &model.reading.family)?;
         let memory = opened_memory(&model) + tokenizer_memory(&model);

@@ -92,6 +92,7 @@ fn architecture_of(vocab_size: u64) -> Architecture {
 fn spec(name: &str, shape: &[u64], role: Role, module: Option<&str>) -> TensorSpec {
     let facts = |module: &str| AdapterFacts { module: module.into(), input_axis: 1, output_axis: 0, expert_axis: None };
     TensorSpec {
+        heads: None,
         name: name.into(),
         shape: shape.to_vec(),
         role,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use stage_api::{
     Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
-use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, opened_memory, stage_error};
+use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, model_notes, opened_memory, stage_error};
 
 use report::Report;
 
@@ -86,6 +86,7 @@ const BLOCK_VALUES: usize = 1 << 20;
 
 fn findings(model: &ModelInput, adapter: Option<&AdapterInput>) -> Vec<Finding> {
     let mut findings = model_api::family::findings(&model.reading);
+    findings.extend(model_notes(model));
     findings.extend(check_model(model));
     if let Some(adapter) = adapter {
         findings.extend(check_adapter(model, &adapter.description));

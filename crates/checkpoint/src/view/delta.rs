@@ -33,7 +33,7 @@ impl<'a> Delta<'a> {
         for source in &map.sources {
             let module = match &source.leaf {
                 Leaf::Tensor(tensor) => view.change_of(tensor),
-                Leaf::Constant(_) => None,
+                Leaf::GroupAffine(_) | Leaf::Constant(_) => None,
             };
             if module.is_some_and(|module| !source.ops.is_empty() || module.a.columns as u64 != map.columns) {
                 return Err(ViewError::ChangedInsideFunction { name: name.to_owned() });

@@ -89,6 +89,14 @@ pub enum ViewError {
         /// Why.
         error: BlockError,
     },
+    /// Integers of groups that are no packed ones.
+    #[error("tensor `{name}` is `{stored_type}`, but has scales and biases: packed integers are `u32`")]
+    NotPacked {
+        /// The stored tensor.
+        name: String,
+        /// Its type.
+        stored_type: StoredType,
+    },
     /// Not a number.
     #[error(
         "tensor `{name}` holds {value} in row {row}, column {column}; the checkpoint is damaged or its training diverged"

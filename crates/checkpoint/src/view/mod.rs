@@ -10,6 +10,7 @@ mod low_rank;
 mod reader;
 mod runs;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use model::description::{Container, StoredTensor};
@@ -21,7 +22,7 @@ use crate::checkpoint::Checkpoint;
 use crate::resolve::{Resolved, resolve};
 
 pub use error::ViewError;
-pub use reader::{RawRows, RowReader, StoredSegment};
+pub use reader::{RawRows, RowReader, StoredBytes, StoredSegment};
 
 /// A checkpoint read through its inventory, with an optional adapter.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl ModelView {
     }
 
     /// How the canonical tensor is made from stored ones.
-    fn stored_expr(&self, name: &str) -> Result<&Expr, ViewError> {
+    fn stored_expr(&self, name: &str) -> Result<Cow<'_, Expr>, ViewError> {
         let spec = self.spec(name)?;
         match self.resolved(spec) {
             Resolved::Stored(expr) | Resolved::Tied { expr, .. } => Ok(expr),
@@ -125,7 +126,7 @@ impl ModelView {
 
     fn resolved<'a>(&'a self, spec: &'a TensorSpec) -> Resolved<'a> {
         let container: Container = self.checkpoint.container();
-        resolve(&self.inventory, spec, container, &|name| self.checkpoint.tensor(name).is_some())
+        resolve(&self.inventory, spec, container, &|name| Some(self.checkpoint.tensor(name)?.0.shape.clone()))
     }
 }
 

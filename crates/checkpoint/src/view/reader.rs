@@ -1,12 +1,13 @@
 //! Rows of one tensor: as they lie where nothing changes them, else merged in `f32`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use blocks::{BlockError, Decoder};
+use blocks::{BlockError, Decoder, GroupAffineDecoder, GroupAffineRows};
 use model::description::StoredTensor;
 use model::expr::{Expr, Pointwise};
-use model::row_map::{Leaf, RowSource, Rows};
-use model::{RowMap, StoredType};
+use model::row_map::{Leaf, RowSegment, RowSource, Rows};
+use model::{GroupAffine, RowMap, StoredType};
 
 use super::delta::Delta;
 use super::runs::{Run, runs};
@@ -31,15 +32,32 @@ pub struct RawRows<'a> {
     pub bytes: &'a [u8],
 }
 
-/// A run of a tensor's rows in one stored tensor.
+/// A run of a tensor's rows in what a file stores.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredSegment<'a> {
-    /// The stored tensor.
-    pub tensor: &'a StoredTensor,
-    /// All its bytes.
-    pub bytes: &'a [u8],
+    /// What the file stores.
+    pub stored: StoredBytes<'a>,
     /// Which of its rows, in order.
     pub rows: &'a Rows,
+}
+
+/// All bytes of what a file stores as one, where they lie.
+#[derive(Debug, Clone, Copy)]
+pub enum StoredBytes<'a> {
+    /// A tensor.
+    Tensor {
+        /// How the values lie.
+        stored_type: StoredType,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// Packed integers with scales and biases.
+    GroupAffine {
+        /// How the values lie.
+        decoder: &'a GroupAffineDecoder,
+        /// The three tensors' bytes.
+        bytes: GroupAffineRows<'a>,
+    },
 }
 
 /// Where rows come from.
@@ -51,6 +69,10 @@ enum Source<'a> {
         row_bytes: usize,
         decoder: Option<&'static Decoder>,
     },
+    GroupAffine {
+        decoder: GroupAffineDecoder,
+        bytes: GroupAffineRows<'a>,
+    },
     /// Values that the family computed.
     Constant(Vec<f32>),
 }
@@ -60,7 +82,7 @@ impl<'a> RowReader<'a> {
         for canonical in expr.tensors() {
             view.stored_expr(canonical)?;
         }
-        let stored = expr.substitute(&|canonical| view.stored_expr(canonical).ok().cloned());
+        let stored = expr.substitute(&|canonical| view.stored_expr(canonical).ok().map(Cow::into_owned));
         let shapes = |stored: &str| Some(view.stored(stored)?.0.shape.clone());
         let map = RowMap::compile(&stored, &shapes)
             .map_err(|error| ViewError::Expression { name: name.to_owned(), error })?;
@@ -138,21 +160,23 @@ impl<'a> RowReader<'a> {
         Ok(())
     }
 
-    /// The stored tensors behind the rows in order, where rows only move and nothing changes them: what a mapped matrix
-    /// is made of. Types may differ between segments.
+    /// What files store of the rows in order, where no function and no adapter changes them: what a mapped matrix is made
+    /// of. Types may differ between segments.
     pub fn stored_segments(&self) -> Option<Vec<StoredSegment<'_>>> {
-        if self.delta.is_some() || !self.map.only_moves_rows() {
+        if self.delta.is_some() {
             return None;
         }
-        let segment = |segment: &'_ model::row_map::RowSegment| match &self.sources[segment.source] {
-            Source::Stored { tensor, bytes, .. } => Some((*tensor, *bytes)),
-            Source::Constant(_) => None,
+        self.map.segments.iter().map(|segment| self.stored_segment(segment)).collect()
+    }
+
+    fn stored_segment<'s>(&'s self, segment: &'s RowSegment) -> Option<StoredSegment<'s>> {
+        let stored = match &self.sources[segment.source] {
+            Source::Stored { tensor, bytes, .. } => StoredBytes::Tensor { stored_type: tensor.stored_type, bytes },
+            Source::GroupAffine { decoder, bytes } => StoredBytes::GroupAffine { decoder, bytes: *bytes },
+            Source::Constant(_) => return None,
         };
-        let segments = self.map.segments.iter().map(|s| {
-            let (tensor, bytes) = segment(s)?;
-            Some(StoredSegment { tensor, bytes, rows: &s.rows })
-        });
-        segments.collect()
+        let passes = self.map.sources[segment.source].ops.is_empty();
+        passes.then_some(StoredSegment { stored, rows: &segment.rows })
     }
 
     /// The rows of `range` in `f32`, the adapter merged in.
@@ -203,6 +227,7 @@ impl<'a> Source<'a> {
     fn new(view: &'a ModelView, name: &str, source: &RowSource, columns: u64) -> Result<Self, ViewError> {
         let stored = match &source.leaf {
             Leaf::Constant(values) => return Ok(Source::Constant(values.clone())),
+            Leaf::GroupAffine(groups) => return Self::group_affine(view, name, groups),
             Leaf::Tensor(stored) => stored,
         };
         let (tensor, bytes) = view.stored(stored).ok_or_else(|| ViewError::Absent { name: stored.clone() })?;
@@ -212,10 +237,23 @@ impl<'a> Source<'a> {
         Ok(Source::Stored { tensor, bytes, row_bytes, decoder: blocks::decoder(stored_type) })
     }
 
+    fn group_affine(view: &'a ModelView, name: &str, groups: &GroupAffine) -> Result<Self, ViewError> {
+        let stored = |stored: &str| view.stored(stored).ok_or_else(|| ViewError::Absent { name: stored.to_owned() });
+        let [(codes_tensor, codes), (scales_tensor, scales), (biases_tensor, biases)] =
+            [stored(&groups.codes)?, stored(&groups.scales)?, stored(&groups.biases)?];
+        if codes_tensor.stored_type != StoredType::U32 {
+            return Err(ViewError::NotPacked { name: groups.codes.clone(), stored_type: codes_tensor.stored_type });
+        }
+        let types = [scales_tensor.stored_type, biases_tensor.stored_type];
+        let decoder = GroupAffineDecoder::new(groups.bits, groups.group_size, types)
+            .map_err(|error| ViewError::Decode { name: name.to_owned(), error })?;
+        Ok(Source::GroupAffine { decoder, bytes: GroupAffineRows { codes, scales, biases } })
+    }
+
     fn stored_type(&self) -> Option<StoredType> {
         match self {
             Source::Stored { tensor, .. } => Some(tensor.stored_type),
-            Source::Constant(_) => None,
+            Source::GroupAffine { .. } | Source::Constant(_) => None,
         }
     }
 
@@ -237,6 +275,10 @@ impl<'a> Source<'a> {
                 into.copy_from_slice(values.get(start..start + into.len()).ok_or_else(too_short)?);
                 Ok(())
             }
+            Source::GroupAffine { decoder, bytes } => {
+                let decoded = decoder.decode(rows_of(decoder, *bytes, run, columns), into);
+                decoded.map_err(|error| ViewError::Decode { name: name.to_owned(), error })
+            }
             Source::Stored { tensor, decoder, .. } => {
                 let bytes = self.raw(run).map(|rows| rows.bytes).unwrap_or_default();
                 let no_decoder = BlockError::NoDecoder { stored_type: tensor.stored_type };
@@ -245,6 +287,18 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The run's bytes of all three tensors.
+fn rows_of<'a>(
+    decoder: &GroupAffineDecoder,
+    bytes: GroupAffineRows<'a>,
+    run: Run,
+    columns: usize,
+) -> GroupAffineRows<'a> {
+    let (starts, lens) = (decoder.bytes_of(run.row as usize * columns), decoder.bytes_of(run.count as usize * columns));
+    let part = |bytes: &'a [u8], i: usize| bytes.get(starts[i]..starts[i] + lens[i]).unwrap_or_default();
+    GroupAffineRows { codes: part(bytes.codes, 0), scales: part(bytes.scales, 1), biases: part(bytes.biases, 2) }
 }
 
 fn apply(ops: &[Pointwise], values: &mut [f32]) {

@@ -121,7 +121,7 @@ fn tensor(name: &str, shape: Vec<u64>, gguf: Expr) -> TensorSpec {
         Form { dialect: Dialect::Gguf, expr: gguf },
     ];
     let (role, presence) = (Role::Embedding, Presence::Required);
-    TensorSpec { name: name.into(), shape, role, layer: None, presence, adapter: None, forms }
+    TensorSpec { name: name.into(), shape, role, layer: None, presence, heads: None, adapter: None, forms }
 }
 
 /// Fresh adapters on every linear.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::segment::{Leaf, RowSource};
-use super::table::Table;
+use super::table::{Table, same_count};
 use super::{RowMap, Shapes};
 use crate::expr::{Expr, ExprError, Pointwise};
 
@@ -49,9 +49,13 @@ impl<'a> Compiler<'a> {
     fn table(&mut self, expr: &Expr) -> Result<Table, ExprError> {
         match expr {
             Expr::Tensor(name) => {
-                let shape = (self.shapes)(name).ok_or_else(|| ExprError::MissingTensor { name: name.clone() })?;
+                let shape = self.stored_shape(name)?;
                 self.leaf(Leaf::Tensor(name.clone()), shape)
             }
+            Expr::GroupAffine(groups) if self.unit == Unit::Value => {
+                Err(ExprError::InsideGroups { name: groups.codes.clone() })
+            }
+            Expr::GroupAffine(groups) => self.leaf(Leaf::GroupAffine(groups.clone()), groups.shape(self.shapes)?),
             Expr::Constant { shape, values } => self.leaf(Leaf::Constant(values.clone()), shape.clone()),
             Expr::Concat { axis, parts } => Table::concat(*axis, &self.tables(parts)?),
             Expr::Slice { of, axis, start, len } => self.table(of)?.slice(*axis, *start, *len),
@@ -60,8 +64,13 @@ impl<'a> Compiler<'a> {
                 let mut target = shape.clone();
                 if self.unit == Unit::Value {
                     target.push(1);
+                    return self.table(of)?.reshape(target);
                 }
-                self.table(of)?.reshape(target)
+                match of.as_ref() {
+                    // Its values lie one after the other, so rows of any length can be taken out of it.
+                    Expr::Tensor(name) => self.stored(name, target),
+                    of => self.table(of)?.reshape(target),
+                }
             }
             Expr::Permute { of, axes } => {
                 let mut axes = axes.clone();
@@ -76,6 +85,19 @@ impl<'a> Compiler<'a> {
             }
             Expr::Custom { op, .. } => Err(ExprError::NotRows { op: op.clone() }),
         }
+    }
+
+    fn stored_shape(&self, name: &str) -> Result<Vec<u64>, ExprError> {
+        (self.shapes)(name).ok_or_else(|| ExprError::MissingTensor { name: name.to_owned() })
+    }
+
+    /// A stored tensor under another shape.
+    fn stored(&mut self, name: &str, target: Vec<u64>) -> Result<Table, ExprError> {
+        let shape = self.stored_shape(name)?;
+        if !same_count(&shape, &target) {
+            return Err(ExprError::DoesNotFit { op: "reshape", shape, argument: format!("{target:?}") });
+        }
+        self.leaf(Leaf::Tensor(name.to_owned()), target)
     }
 
     fn tables(&mut self, parts: &[Expr]) -> Result<Vec<Table>, ExprError> {

@@ -57,7 +57,7 @@ impl RowMap {
         (ops.is_empty() && stored == count * self.columns).then_some(name.as_str())
     }
 
-    /// Whether rows only move: no function, nothing computed, so rows of any stored type pass through.
+    /// Whether rows only move: no function, nothing computed or unpacked, so rows of any stored type pass through.
     pub fn only_moves_rows(&self) -> bool {
         self.segments.iter().all(|s| {
             let source = &self.sources[s.source];

@@ -1,6 +1,7 @@
 //! What a row map is made of: sources, and runs of their rows.
 
 use crate::expr::Pointwise;
+use crate::group_affine::GroupAffine;
 
 /// A source of rows with what is done to each value.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct RowSource {
 pub enum Leaf {
     /// A stored tensor.
     Tensor(String),
+    /// Stored tensors that are one.
+    GroupAffine(GroupAffine),
     /// Values in row-major order.
     Constant(Vec<f32>),
 }

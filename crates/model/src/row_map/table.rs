@@ -88,8 +88,7 @@ impl Table {
     }
 
     pub fn reshape(self, target: Vec<u64>) -> Result<Table, ExprError> {
-        let product = |s: &[u64]| s.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
-        if product(&target).is_none() || product(&target) != product(&self.shape) {
+        if !same_count(&self.shape, &target) {
             return Err(ExprError::DoesNotFit { op: "reshape", shape: self.shape, argument: format!("{target:?}") });
         }
         if target.last() != self.shape.last() {
@@ -142,6 +141,12 @@ impl Table {
         }
         out
     }
+}
+
+/// Whether shapes hold equally many values.
+pub(super) fn same_count(a: &[u64], b: &[u64]) -> bool {
+    let count = |shape: &[u64]| shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d));
+    count(a).is_some() && count(a) == count(b)
 }
 
 fn rows_of(shape: &[u64]) -> Result<u64, ExprError> {
