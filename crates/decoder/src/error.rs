@@ -62,6 +62,12 @@ pub enum DecoderError {
         /// Every module that may be adapted.
         known: Vec<String>,
     },
+    /// An adapter that is no sum of the base and something beside it.
+    #[error("`{module}` gives each row of the sum a length of its own (DoRA), which is computed merged only")]
+    Dora {
+        /// The module.
+        module: String,
+    },
     /// A token that the vocabulary lacks.
     #[error("token {token} at position {position} is outside the vocabulary of {vocab_size}")]
     UnknownToken {

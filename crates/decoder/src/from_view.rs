@@ -82,7 +82,8 @@ impl Weights for ViewWeights {
 /// The adapter of a checkpoint, in canonical order.
 ///
 /// # Errors
-/// Where it has a module that the architecture lacks, or a matrix of another shape.
+/// Where it has a module that the architecture lacks, a matrix of another shape, or DoRA's lengths: such a module is
+/// merged, by a view that has the adapter.
 pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::Adapter) -> Result<Adapters> {
     let matrix = |module: &str, m: &checkpoint::adapter::Matrix| {
         let shape = || DecoderError::Shape {
@@ -93,6 +94,9 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
         Matrix::new(m.rows, m.columns, m.values.clone()).ok_or_else(shape)
     };
     let of = |(module, lora): (&String, &LoraModule)| {
+        if lora.magnitude.is_some() {
+            return Err(DecoderError::Dora { module: module.clone() });
+        }
         Ok(Adapter {
             module: module.clone(),
             a: matrix(module, &lora.a)?,

@@ -13,7 +13,7 @@ use model::inventory::TensorSpec;
 use model::row_map::{Leaf, RowSource};
 use model::{AdapterDescription, StoredType};
 use serde_json::json;
-use stage_api::{Context, Error, Estimate, Plan, Result};
+use stage_api::{Context, Error, Estimate, Finding, Plan, Result, Severity};
 use stage_model::{
     AdapterInput, ModelInput, PROCESS_MEMORY, adapter_memory, check_adapter, describe_adapter, stage_error,
 };
@@ -24,7 +24,8 @@ use crate::ollama;
 
 pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
-    let findings = check_adapter(&base, &adapter.description);
+    let mut findings = check_adapter(&base, &adapter.description);
+    findings.extend(merge_only(&adapter.description));
     let modules = &adapter.description.modules;
     let is_changed = |spec: &TensorSpec| spec.adapter.as_ref().is_some_and(|facts| modules.contains_key(&facts.module));
     let names = matrices::changed(&base, &is_changed)?.into_iter().map(|matrix| matrix.name);
@@ -37,6 +38,18 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let output = describe_adapter(&described(&adapter.description))?;
     let (outputs, pins) = ([("adapter".into(), output)].into(), [("base".into(), of_base.to_string())].into());
     Ok(Plan { outputs, estimate, findings, pins, ..Plan::default() })
+}
+
+/// What no GGUF LoRA can say: llama.cpp adds `scale · B·A` to a product and knows no lengths of rows.
+fn merge_only(adapter: &AdapterDescription) -> Option<Finding> {
+    let dora: Vec<&String> = adapter.modules.iter().filter(|(_, m)| m.dora).map(|(name, _)| name).collect();
+    let first = dora.first()?;
+    let message = format!(
+        "the adapter is DoRA ({} modules, `{first}` the first), which llama.cpp's `--lora` cannot compute: merge only",
+        dora.len()
+    );
+    let help = "merge it: connect the base as `model` beside `adapter`, or put the stage `fuse` before this one";
+    Some(Finding::new(Severity::Error, "merge_only", message).with_help(help))
 }
 
 /// The same changes in the other container.

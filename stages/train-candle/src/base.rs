@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use checkpoint::adapter::Adapter;
 use checkpoint::view::ModelView;
 use decoder::from_view::ViewWeights;
 use decoder::{Fast, Network};
@@ -24,11 +25,16 @@ pub struct Base {
 impl Base {
     /// Maps the model on the port [`MODEL`].
     pub fn open(ctx: &Context, model: &ModelInput) -> Result<Self> {
+        Self::merged(ctx, model, None)
+    }
+
+    /// As [`Base::open`], with an adapter in it: the matrices that it changes are held in memory.
+    pub fn merged(ctx: &Context, model: &ModelInput, adapter: Option<Adapter>) -> Result<Self> {
         let checkpoint = model.open(ctx, MODEL)?;
         // A pre-tokenizer that was named when the model was fetched goes on being its; findings were told then.
         let pre = model.description.provenance.get("pre");
         let (tokenizer, _) = tokenizer_of(&checkpoint, pre.map(String::as_str))?;
-        let view = ModelView::new(checkpoint, model.reading.inventory.clone(), None);
+        let view = ModelView::new(checkpoint, model.reading.inventory.clone(), adapter);
         let view = Arc::new(view.map_err(stage_error("unreadable_model"))?);
         Ok(Self { tokenizer, view, model: model.clone() })
     }

@@ -20,6 +20,8 @@ pub struct AdapterConfig {
     pub alpha_pattern: Vec<(String, f64)>,
     /// Divides by √r instead of r.
     pub use_rslora: bool,
+    /// Every module keeps the lengths of its rows apart.
+    pub use_dora: bool,
     /// Only used while training.
     pub lora_dropout: f64,
     /// The model that it was trained on, as its trainer called it.
@@ -48,7 +50,7 @@ const HARMLESS: [&str; 17] = [
 ];
 
 /// Keys that are read.
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -56,13 +58,13 @@ const READ: [&str; 9] = [
     "rank_pattern",
     "alpha_pattern",
     "use_rslora",
+    "use_dora",
     "lora_dropout",
     "base_model_name_or_path",
 ];
 
 /// Keys of parts of LoRA that are known and refused unless they are off.
-const NOT_YET: [&str; 14] = [
-    "use_dora",
+const NOT_YET: [&str; 13] = [
     "use_qalora",
     "use_bdlora",
     "fan_in_fan_out",
@@ -91,6 +93,7 @@ impl AdapterConfig {
             rank_pattern: Vec::new(),
             alpha_pattern: Vec::new(),
             use_rslora: false,
+            use_dora: false,
             lora_dropout: 0.0,
             base_model_name_or_path: None,
         }
@@ -116,6 +119,7 @@ impl AdapterConfig {
             alpha_pattern: optional(&map, "alpha_pattern", "numbers by module", |v| pairs(v, Value::as_f64))?
                 .unwrap_or_default(),
             use_rslora: optional(&map, "use_rslora", "true or false", Value::as_bool)?.unwrap_or(false),
+            use_dora: optional(&map, "use_dora", "true or false", Value::as_bool)?.unwrap_or(false),
             lora_dropout: optional(&map, "lora_dropout", "a number", Value::as_f64)?.unwrap_or(0.0),
             base_model_name_or_path: optional(&map, "base_model_name_or_path", "a name", |v| {
                 v.as_str().map(str::to_owned)
@@ -142,7 +146,7 @@ impl AdapterConfig {
             "alpha_pattern": alphas,
             "target_modules": self.target_modules,
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
         })
     }

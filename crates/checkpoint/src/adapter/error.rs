@@ -82,7 +82,7 @@ pub enum Problem {
         /// `lora_A` or `lora_B`.
         missing: &'static str,
     },
-    /// Something else than a matrix of numbers.
+    /// Something else than a matrix of numbers, or a vector of them for DoRA's lengths.
     #[error("tensor `{name}` is {got}, expected a matrix of f32, f16 or bf16")]
     NotMatrix {
         /// The tensor.
@@ -103,6 +103,16 @@ pub enum Problem {
         rank: usize,
         /// Linears with factors of their own.
         experts: usize,
+    },
+    /// Lengths of rows where the configuration has none, or none where it has them, or another number of them.
+    #[error("module `{module}` has {got} in `lora_magnitude_vector`, expected {expected}")]
+    Magnitude {
+        /// The module.
+        module: String,
+        /// How many there are.
+        got: usize,
+        /// Rows of B with `use_dora`, none without.
+        expected: usize,
     },
     /// No matrix at all.
     #[error("holds no module")]
@@ -147,8 +157,6 @@ impl Problem {
 fn unexpected_hint(name: &str) -> &'static str {
     if name.contains("lora_embedding_") {
         "LoRA on embeddings is not supported yet"
-    } else if name.contains("lora_magnitude_vector") {
-        "DoRA is not supported yet"
     } else {
         "whole trained modules beside the adapter are not supported yet"
     }

@@ -12,12 +12,14 @@ use crate::safetensors::Safetensors;
 pub(super) const PREFIX: &str = "base_model.model.";
 pub(super) const A_SUFFIX: &str = ".lora_A.weight";
 pub(super) const B_SUFFIX: &str = ".lora_B.weight";
+pub(super) const MAGNITUDE_SUFFIX: &str = ".lora_magnitude_vector";
 
 /// A module's matrices as they turn up.
 #[derive(Default)]
 struct Halves {
     a: Option<Matrix>,
     b: Option<Matrix>,
+    magnitude: Option<Vec<f32>>,
 }
 
 impl Adapter {
@@ -42,28 +44,30 @@ impl Adapter {
                 halves.entry(module.to_owned()).or_default().a = Some(matrix(tensor, bytes)?);
             } else if let Some(module) = path.strip_suffix(B_SUFFIX) {
                 halves.entry(module.to_owned()).or_default().b = Some(matrix(tensor, bytes)?);
+            } else if let Some(module) = path.strip_suffix(MAGNITUDE_SUFFIX) {
+                halves.entry(module.to_owned()).or_default().magnitude = Some(vector(tensor, bytes)?);
             } else {
                 return Err(Problem::UnexpectedTensor { name: name.clone() });
             }
         }
         let mut modules = BTreeMap::new();
-        for (module, Halves { a, b }) in halves {
+        for (module, Halves { a, b, magnitude }) in halves {
             let missing = |missing| Problem::MissingHalf { module: module.clone(), missing };
             let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
             let scale = config.scale_of(&module)?;
-            modules.insert(module, LoraModule::new(a, b, scale));
+            modules.insert(module, LoraModule { magnitude, ..LoraModule::new(a, b, scale) });
         }
         let adapter = Self { config, modules };
         adapter.check()?;
         Ok(adapter)
     }
 
-    /// Checks ranks and scales against the configuration.
+    /// Checks ranks, scales and lengths against the configuration.
     pub(super) fn check(&self) -> Result<(), Problem> {
         if self.modules.is_empty() {
             return Err(Problem::Empty);
         }
-        for (module, LoraModule { a, b, scale, experts, .. }) in &self.modules {
+        for (module, LoraModule { a, b, scale, experts, magnitude }) in &self.modules {
             let rank = self.config.rank_of(module)?;
             if Some(a.rows) != rank.checked_mul(*experts) || b.columns != rank {
                 let (a, b, experts) = ([a.rows, a.columns], [b.rows, b.columns], *experts);
@@ -72,6 +76,10 @@ impl Adapter {
             let expected = self.config.scale_of(module)?;
             if *scale != expected {
                 return Err(Problem::Scale { module: module.clone(), got: *scale, expected });
+            }
+            let (got, expected) = (magnitude.as_ref().map_or(0, Vec::len), if self.config.use_dora { b.rows } else { 0 });
+            if got != expected {
+                return Err(Problem::Magnitude { module: module.clone(), got, expected });
             }
         }
         Ok(())
@@ -92,4 +100,11 @@ fn matrix(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
     let mut values = vec![0.0; (rows * columns) as usize];
     blocks::decode_rows(tensor.stored_type, bytes, &mut values).map_err(|_| not_matrix())?;
     Matrix::new(rows as usize, columns as usize, values).ok_or_else(not_matrix)
+}
+
+/// DoRA's lengths, one a row of B.
+fn vector(tensor: &StoredTensor, bytes: &[u8]) -> Result<Vec<f32>, Problem> {
+    let column = StoredTensor { shape: vec![tensor.values(), 1], ..tensor.clone() };
+    let of = if tensor.shape.len() == 1 { &column } else { tensor };
+    matrix(of, bytes).map(|matrix| matrix.values)
 }

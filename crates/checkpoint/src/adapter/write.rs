@@ -7,7 +7,7 @@ use std::path::Path;
 use model::StoredType;
 use model::description::StoredTensor;
 
-use super::read::{A_SUFFIX, B_SUFFIX, PREFIX};
+use super::read::{A_SUFFIX, B_SUFFIX, MAGNITUDE_SUFFIX, PREFIX};
 use super::{Adapter, CONFIG_FILE, Error, Matrix, Problem, WEIGHTS_FILE};
 use crate::partial_file::PartialFile;
 use crate::safetensors::{self, Writer};
@@ -16,13 +16,13 @@ impl Adapter {
     /// Writes matrices in `f32` and the configuration into `dir`, which exists; the same adapter gives the same bytes.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         self.check().map_err(|problem| Error::at(dir, problem))?;
-        let matrices = self.named_matrices();
-        let planned: Vec<_> = matrices.iter().map(|(name, matrix)| planned(name, matrix)).collect();
+        let tensors = self.named_tensors();
+        let planned: Vec<_> = tensors.iter().map(|(name, tensor)| tensor.planned(name)).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let weights = || -> Result<(), safetensors::Error> {
             let mut writer = Writer::create(&dir.join(WEIGHTS_FILE), &planned, &metadata)?;
-            for (name, matrix) in &matrices {
-                for row in matrix.values.chunks(matrix.columns.max(1)) {
+            for (name, tensor) in &tensors {
+                for row in tensor.values.chunks(tensor.row_len()) {
                     let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
                     writer.write(name, &bytes)?;
                 }
@@ -42,16 +42,39 @@ impl Adapter {
         Ok(file.publish()?)
     }
 
-    /// Every matrix under PEFT's name, in the order of names.
-    fn named_matrices(&self) -> BTreeMap<String, &Matrix> {
-        let both = self.modules.iter().flat_map(|(module, lora)| {
-            [(format!("{PREFIX}{module}{A_SUFFIX}"), &lora.a), (format!("{PREFIX}{module}{B_SUFFIX}"), &lora.b)]
-        });
-        both.collect()
+    /// Every tensor under PEFT's name, in the order of names.
+    fn named_tensors(&self) -> BTreeMap<String, Tensor<'_>> {
+        let mut tensors = BTreeMap::new();
+        for (module, lora) in &self.modules {
+            let name = |suffix: &str| format!("{PREFIX}{module}{suffix}");
+            tensors.insert(name(A_SUFFIX), Tensor::of(&lora.a));
+            tensors.insert(name(B_SUFFIX), Tensor::of(&lora.b));
+            tensors.extend(lora.magnitude.as_ref().map(|m| (name(MAGNITUDE_SUFFIX), Tensor::vector(m))));
+        }
+        tensors
     }
 }
 
-fn planned(name: &str, matrix: &Matrix) -> StoredTensor {
-    let shape = vec![matrix.rows as u64, matrix.columns as u64];
-    StoredTensor { name: name.to_owned(), stored_type: StoredType::F32, shape }
+/// What is written under one name.
+struct Tensor<'a> {
+    shape: Vec<u64>,
+    values: &'a [f32],
+}
+
+impl<'a> Tensor<'a> {
+    fn of(matrix: &'a Matrix) -> Self {
+        Self { shape: vec![matrix.rows as u64, matrix.columns as u64], values: &matrix.values }
+    }
+
+    fn vector(values: &'a [f32]) -> Self {
+        Self { shape: vec![values.len() as u64], values }
+    }
+
+    fn row_len(&self) -> usize {
+        self.shape.last().map_or(1, |n| *n as usize).max(1)
+    }
+
+    fn planned(&self, name: &str) -> StoredTensor {
+        StoredTensor { name: name.to_owned(), stored_type: StoredType::F32, shape: self.shape.clone() }
+    }
 }

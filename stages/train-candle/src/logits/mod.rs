@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 use stage_api::{
     Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
-use stage_model::{AdapterInput, ModelInput, check_adapter, check_model};
+use model::AdapterDescription;
+use stage_model::{AdapterInput, ModelInput, adapter_memory, check_adapter, check_model};
 
 use crate::base::{Base, MODEL, numeric_mode};
 use crate::resources;
@@ -40,7 +41,7 @@ impl Stage for Logits {
             revision: Some(1),
             inputs: vec![
                 Port::new(MODEL, kind::MODEL, "the model: a Hugging Face directory or a GGUF"),
-                Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory, computed beside the model")
+                Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory, computed beside the model, or merged where it is DoRA")
                     .requires("container", &["safetensors"])
                     .optional(),
             ],
@@ -80,17 +81,23 @@ impl Stage for Logits {
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let params: Params = ctx.params()?;
         let model = ModelInput::of(ctx, MODEL)?;
-        let base = Base::open(ctx, &model)?;
         let adapter = AdapterInput::optional(ctx, ADAPTER)?;
-        let adapter = adapter.map(|adapter| adapter.open(ctx, ADAPTER, &model.reading)).transpose()?;
+        let weights = adapter.as_ref().map(|adapter| adapter.open(ctx, ADAPTER, &model.reading)).transpose()?;
+        let (merged, beside) = if adapter.is_some_and(|a| is_merged(&a)) { (weights, None) } else { (None, weights) };
+        let base = Base::merged(ctx, &model, merged)?;
         let contents = contents(&params, &model, &base)?;
-        compute(ctx, &model, &base, adapter.as_ref(), &contents)?;
+        compute(ctx, &model, &base, beside.as_ref(), &contents)?;
         Ok(Outcome {
             outputs: BTreeMap::from([(LOGITS.into(), describe(&params, &contents))]),
             metrics: BTreeMap::from([("tokens".to_owned(), contents.tokens() as f64)]),
             ..Outcome::default()
         })
     }
+}
+
+/// DoRA changes the base's own part of a sum, so nothing can be computed beside it.
+fn is_merged(adapter: &AdapterInput) -> bool {
+    adapter.description.modules.values().any(|module| module.dora)
 }
 
 fn contents(params: &Params, model: &ModelInput, base: &Base) -> Result<Contents, LogitsError> {
@@ -137,14 +144,15 @@ fn estimate(
     bytes: u64,
 ) -> Result<Estimate, LogitsError> {
     let architecture = &model.reading.architecture;
-    let adapted = adapter.map(|adapter| &adapter.description.modules);
+    let merged = adapter.filter(|adapter| is_merged(adapter)).map_or(0, |a| merged_bytes(&a.description));
+    let adapted = adapter.filter(|adapter| !is_merged(adapter)).map(|adapter| &adapter.description.modules);
     let modules: BTreeSet<String> = adapted.into_iter().flat_map(BTreeMap::keys).cloned().collect();
     let rank = adapted.into_iter().flat_map(BTreeMap::values).map(|m| m.rank).max().unwrap_or(0) as usize;
     let window = params.window.min(params.tokens);
     let needs = plan::logits(architecture, &modules, rank, &[window], ctx.threads())?;
     let flops = needs.flops * params.tokens as f64 / window as f64;
     // The adapter's values exist twice: as read, and as computed with.
-    let memory = needs.bytes() + needs.adapters + resources::base(model);
+    let memory = needs.bytes() + needs.adapters + merged + resources::base(model);
     Ok(Estimate {
         memory: Some(memory),
         mapped: Some(model.description.tensor_bytes()),
@@ -153,6 +161,12 @@ fn estimate(
         seconds: resources::seconds(flops, ctx.threads()),
         ..Estimate::default()
     })
+}
+
+/// The factors as read, and the matrices that they change, in `f32`.
+fn merged_bytes(adapter: &AdapterDescription) -> u64 {
+    let matrices = adapter.modules.values().map(|m| 4 * m.experts * m.in_features * m.out_features);
+    adapter_memory(adapter) + matrices.sum::<u64>()
 }
 
 /// Window by window: the logits of one exist at a time, a few rows of them.

@@ -26,6 +26,15 @@ pub enum TrainError {
         /// What does not fit.
         problems: Vec<checkpoint::adapter::Problem>,
     },
+    /// An adapter to go on from that has lengths of rows.
+    #[error(
+        "`init_adapter` is DoRA: `{module}` has lengths of rows, which are not trained here; fuse it into the base and \
+         train a new adapter on that"
+    )]
+    DoraInitAdapter {
+        /// The first such module.
+        module: String,
+    },
     /// The configuration gives a module no scale.
     #[error("the adapter's configuration gives `{module}` no scale")]
     Scale {
@@ -77,7 +86,7 @@ impl TrainError {
     fn code(&self) -> &'static str {
         match self {
             Self::UnknownTargets { .. } => "unknown_target_module",
-            Self::InitAdapter(_) | Self::UnfitInitAdapter { .. } | Self::Scale { .. } => "bad_init_adapter",
+            Self::InitAdapter(_) | Self::UnfitInitAdapter { .. } | Self::DoraInitAdapter { .. } | Self::Scale { .. } => "bad_init_adapter",
             Self::Step { source, .. } | Self::Evaluation { source, .. } | Self::Decoder(source) => decoder_code(source),
             Self::NonFiniteGradient { .. } => "diverged",
             Self::Write(_) => "io",

@@ -60,6 +60,9 @@ impl Start {
         if !problems.is_empty() {
             return Err(TrainError::UnfitInitAdapter { problems });
         }
+        if let Some((module, _)) = adapter.modules.iter().find(|(_, lora)| lora.magnitude.is_some()) {
+            return Err(TrainError::DoraInitAdapter { module: module.clone() });
+        }
         let modules = adapter.modules.iter().map(|(name, lora)| (name.clone(), lora.describe())).collect();
         Ok(Self { config: adapter.config.clone(), modules, given: Some(adapter) })
     }

@@ -1,0 +1,174 @@
+//! What an adapter's file says about one matrix: headers of the factors, and what they are for.
+
+use std::collections::BTreeMap;
+
+use model::description::StoredTensor;
+
+use crate::error::ImportError;
+
+/// How a format keeps the factors of a linear. A square matrix looks the same either way, so shapes never tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lies {
+    /// A `(rank, in)`, B `(out, rank)`: PEFT and GGUF.
+    Rows,
+    /// A `(in, rank)`, B `(rank, out)`: mlx-lm.
+    Columns,
+}
+
+impl Lies {
+    /// For messages.
+    pub fn expected(self) -> &'static str {
+        match self {
+            Lies::Rows => "(rank, in) and (out, rank)",
+            Lies::Columns => "(in, rank) and (rank, out)",
+        }
+    }
+}
+
+/// The change of one stored matrix, or of the matrices of all experts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub a: StoredTensor,
+    pub b: StoredTensor,
+    /// DoRA's lengths of rows.
+    pub magnitude: Option<StoredTensor>,
+    pub lies: Lies,
+    pub size: Size,
+    /// Multiplies `B·A`.
+    pub scale: f32,
+}
+
+/// What factors are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Linears with factors of their own; `None` for a plain matrix.
+    pub experts: Option<u64>,
+    pub rank: u64,
+    pub in_features: u64,
+    pub out_features: u64,
+}
+
+impl Size {
+    /// `None` where the factors do not multiply. Stacked factors lie as `(experts, rank, in)` and `(experts, out, rank)`
+    /// everywhere; older mlx-lm has the first two dimensions of A in one.
+    fn of(lies: Lies, a: &[u64], b: &[u64]) -> Option<Size> {
+        let (experts, [rank, in_features], [out_features, b_rank]) = match (lies, a, b) {
+            (Lies::Rows, &[rank, x], &[y, b_rank]) => (None, [rank, x], [y, b_rank]),
+            (Lies::Columns, &[x, rank], &[b_rank, y]) => (None, [rank, x], [y, b_rank]),
+            (_, &[experts, rank, x], &[b_experts, y, b_rank]) if experts == b_experts => {
+                (Some(experts), [rank, x], [y, b_rank])
+            }
+            (Lies::Columns, &[rows, x], &[experts, y, b_rank]) if Some(rows) == experts.checked_mul(b_rank) => {
+                (Some(experts), [b_rank, x], [y, b_rank])
+            }
+            _ => return None,
+        };
+        (rank == b_rank).then_some(Size { experts, rank, in_features, out_features })
+    }
+
+    /// The matrix that is changed.
+    pub fn shape(&self) -> Vec<u64> {
+        self.experts.into_iter().chain([self.out_features, self.in_features]).collect()
+    }
+}
+
+/// A tensor's part in a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    A,
+    B,
+    Magnitude,
+}
+
+/// Tensors as they turn up, by what they change.
+#[derive(Default)]
+pub struct Parts(BTreeMap<String, BTreeMap<Part, StoredTensor>>);
+
+impl Parts {
+    pub fn add(&mut self, changed: &str, part: Part, tensor: StoredTensor) -> Result<(), ImportError> {
+        if blocks::decoder(tensor.stored_type).is_none() {
+            return Err(ImportError::Type { tensor: tensor.name, stored_type: tensor.stored_type });
+        }
+        match self.0.entry(changed.to_owned()).or_default().insert(part, tensor.clone()) {
+            None => Ok(()),
+            Some(other) => Err(ImportError::Twice { tensors: [other.name, tensor.name] }),
+        }
+    }
+
+    /// Every change with both factors; `scale` knows what multiplies one of that rank.
+    pub fn finish(
+        self,
+        lies: Lies,
+        scale: impl Fn(&str, u64) -> Result<f32, ImportError>,
+    ) -> Result<BTreeMap<String, Change>, ImportError> {
+        if self.0.is_empty() {
+            return Err(ImportError::Empty);
+        }
+        let change = |(changed, mut parts): (String, BTreeMap<Part, StoredTensor>)| {
+            let mut take = |part, missing| {
+                parts.remove(&part).ok_or_else(|| ImportError::MissingHalf { changed: changed.clone(), missing })
+            };
+            let (a, b) = (take(Part::A, "A")?, take(Part::B, "B")?);
+            let magnitude = parts.remove(&Part::Magnitude);
+            let unlike = || ImportError::Shapes {
+                changed: changed.clone(),
+                a: a.shape.clone(),
+                b: b.shape.clone(),
+                expected: lies.expected(),
+            };
+            let size = Size::of(lies, &a.shape, &b.shape).ok_or_else(unlike)?;
+            if size.rank == 0 || size.shape().contains(&0) {
+                return Err(ImportError::NothingInIt { changed: changed.clone(), a: a.shape, b: b.shape });
+            }
+            check_lengths(&changed, magnitude.as_ref(), &size)?;
+            let scale = scale(&changed, size.rank)?;
+            if !scale.is_finite() || scale == 0.0 {
+                return Err(ImportError::Scale { changed: changed.clone(), scale });
+            }
+            Ok((changed, Change { a, b, magnitude, lies, size, scale }))
+        };
+        self.0.into_iter().map(change).collect()
+    }
+}
+
+/// One length a row.
+fn check_lengths(changed: &str, magnitude: Option<&StoredTensor>, size: &Size) -> Result<(), ImportError> {
+    let rows = size.experts.unwrap_or(1).checked_mul(size.out_features);
+    match magnitude {
+        Some(lengths) if Some(lengths.values()) != rows => Err(ImportError::Lengths {
+            changed: changed.to_owned(),
+            got: lengths.shape.clone(),
+            expected: size.out_features,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orientation_goes_by_format() {
+        let square = [4, 4];
+        for lies in [Lies::Rows, Lies::Columns] {
+            let size = Size { experts: None, rank: 4, in_features: 4, out_features: 4 };
+            assert_eq!(Size::of(lies, &square, &square), Some(size));
+        }
+        let size = Size { experts: None, rank: 2, in_features: 3, out_features: 5 };
+        assert_eq!(Size::of(Lies::Rows, &[2, 3], &[5, 2]), Some(size));
+        assert_eq!(Size::of(Lies::Columns, &[3, 2], &[2, 5]), Some(size));
+        assert_eq!(Size::of(Lies::Columns, &[2, 3], &[5, 2]), None);
+        assert_eq!(Size::of(Lies::Rows, &[2, 3], &[5, 4]), None);
+    }
+
+    #[test]
+    fn stacked_factors_lie_the_same_everywhere() {
+        let size = Size { experts: Some(6), rank: 2, in_features: 3, out_features: 5 };
+        for lies in [Lies::Rows, Lies::Columns] {
+            assert_eq!(Size::of(lies, &[6, 2, 3], &[6, 5, 2]), Some(size));
+        }
+        assert_eq!(Size::of(Lies::Columns, &[12, 3], &[6, 5, 2]), Some(size));
+        assert_eq!(Size::of(Lies::Rows, &[12, 3], &[6, 5, 2]), None);
+    }
+}

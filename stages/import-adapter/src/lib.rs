@@ -1,0 +1,120 @@
+//! Stage `import-adapter`: an adapter that PEFT, Unsloth, mlx-lm or llama.cpp's tools made, as the adapter of the model
+//! that is connected.
+//!
+//! Files are recognised by what is in them, factors by their names and never by their shapes, and both are held against
+//! the model's inventory: its expressions say which rows of which stored matrix a module is.
+
+mod assemble;
+mod change;
+mod config;
+mod error;
+mod found;
+mod gguf;
+mod mlx;
+mod names;
+mod params;
+mod peft;
+mod place;
+mod report;
+mod source;
+mod weights;
+
+use std::collections::BTreeMap;
+
+use checkpoint::adapter::Adapter;
+use model::AdapterDescription;
+use model::description::Container;
+use stage_api::{Context, Description, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
+use stage_model::{ModelInput, PROCESS_MEMORY, adapter_memory, check_model, describe_adapter, stage_error};
+
+use found::Found;
+use params::Params;
+use place::Placed;
+
+const MODEL: &str = "model";
+const ADAPTER: &str = "adapter";
+
+struct ImportAdapter;
+
+impl Stage for ImportAdapter {
+    fn signature(&self) -> Signature {
+        Signature {
+            id: "import-adapter".into(),
+            summary: "brings an adapter of PEFT, Unsloth, mlx-lm or llama.cpp into the pipeline".into(),
+            revision: Some(1),
+            inputs: vec![Port::new(MODEL, kind::MODEL, "the base that the adapter was made for")],
+            outputs: vec![Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory")],
+            params: schemars::schema_for!(Params).into(),
+        }
+    }
+
+    fn plan(&self, ctx: &Context) -> Result<Plan> {
+        let params: Params = ctx.params()?;
+        let model = ModelInput::of(ctx, MODEL)?;
+        let mut findings = check_model(&model);
+        let files = source::locate(&params.source, &ctx.request().base_dir)?;
+        let found = Found::read(&files, &params, &model)?;
+        let (placed, problems) = place::place(&model, &found);
+        findings.extend(problems.iter().map(report::problem));
+        findings.push(report::what_was_found(&found, &placed, &model));
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Ok(Plan { findings, ..Plan::default() });
+        }
+        let adapter = described(&model, &placed);
+        let bytes = adapter_memory(&adapter);
+        let estimate = Estimate {
+            // What was assembled, and one module's factors as they are read.
+            memory: Some(PROCESS_MEMORY + 2 * bytes),
+            disk: Some(bytes + HEADER_BYTES),
+            seconds: Some(bytes as f64 / 5e8),
+            ..Estimate::default()
+        };
+        let outputs = BTreeMap::from([(ADAPTER.into(), describe(ctx, &adapter)?)]);
+        Ok(Plan { outputs, estimate, findings, pins: files.digests()?, ..Plan::default() })
+    }
+
+    fn run(&self, ctx: &Context) -> Result<Outcome> {
+        let params: Params = ctx.params()?;
+        let model = ModelInput::of(ctx, MODEL)?;
+        let files = source::locate(&params.source, &ctx.request().base_dir)?;
+        let found = Found::read(&files, &params, &model)?;
+        let (placed, problems) = place::place(&model, &found);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        let output = describe(ctx, &described(&model, &placed))?;
+        write(ctx, &found, &placed)?;
+        Ok(Outcome { outputs: BTreeMap::from([(ADAPTER.into(), output)]), ..Outcome::default() })
+    }
+}
+
+/// What comes out, known from headers alone.
+fn described(model: &ModelInput, placed: &[Placed]) -> AdapterDescription {
+    let modules = placed.iter().map(|placed| (placed.module.clone(), placed.describe())).collect();
+    AdapterDescription { container: Container::Safetensors, modules, base: Some(model.description.clone()) }
+}
+
+/// As certain as what is known of the base.
+fn describe(ctx: &Context, adapter: &AdapterDescription) -> Result<Description> {
+    let certainty = ctx.input(MODEL)?.description.certainty;
+    Ok(describe_adapter(adapter)?.with_certainty(certainty))
+}
+
+fn write(ctx: &Context, found: &Found, placed: &[Placed]) -> Result<()> {
+    let mut modules = BTreeMap::new();
+    for (done, placed) in placed.iter().enumerate() {
+        ctx.check_cancelled()?;
+        modules.insert(placed.module.clone(), assemble::assemble(found, placed)?);
+        ctx.progress("modules", done as u64 + 1, modules.len() as u64);
+    }
+    let directory = ctx.output(ADAPTER)?;
+    std::fs::create_dir_all(&directory)
+        .map_err(|e| Error::from_source("io", &e).with_cause(directory.display().to_string()))?;
+    let adapter = Adapter { config: config::of(found, &modules), modules };
+    adapter.write(&directory).map_err(stage_error("unwritable_adapter"))
+}
+
+/// Names of tensors and the configuration: a generous guess for the disk estimate.
+const HEADER_BYTES: u64 = 1 << 20;
+
+stage_api::plugin![stage(ImportAdapter)];

@@ -1,0 +1,80 @@
+//! PEFT's adapters, as PEFT or Unsloth saves them.
+//!
+//! `base_model.model.<module>.lora_A.weight` with A `(r, in)`, `lora_B` `(out, r)` and, for DoRA,
+//! `lora_magnitude_vector` `(out)`. A raw state dict has the adapter's name behind `lora_A`, and `.weight` behind the
+//! vector. What the scale is comes from the configuration, patterns included.
+
+use std::path::Path;
+
+use checkpoint::adapter::AdapterConfig;
+
+use crate::change::{Lies, Part, Parts};
+use crate::error::ImportError;
+use crate::found::{Found, Kind};
+use crate::names::without_wrappers;
+use crate::weights::Weights;
+
+pub fn read(config_path: &Path, weights_path: &Path) -> Result<Found, ImportError> {
+    let json =
+        std::fs::read(config_path).map_err(|source| ImportError::Io { path: config_path.to_owned(), source })?;
+    let config = AdapterConfig::parse(&json)
+        .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
+    let weights = Weights::safetensors(weights_path)?;
+    let mut parts = Parts::default();
+    for tensor in weights.tensors() {
+        let Some((module, part)) = part_of(&tensor.name) else {
+            return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
+        };
+        parts.add(&without_wrappers(&module), part, tensor)?;
+    }
+    let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
+    let changes = parts.finish(Lies::Rows, |module, rank| {
+        let configured = config.rank_of(module).map_err(of_config)?;
+        if configured as u64 != rank {
+            return Err(ImportError::Rank { changed: module.to_owned(), rank, configured: configured as u64 });
+        }
+        config.scale_of(module).map_err(of_config)
+    })?;
+    for (module, change) in &changes {
+        if change.magnitude.is_some() != config.use_dora {
+            return Err(ImportError::Dora { changed: module.clone(), said: config.use_dora });
+        }
+    }
+    let base = config.base_model_name_or_path.clone();
+    Ok(Found { kind: Kind::Peft, base, changes, config: Some(config), weights })
+}
+
+/// The module of a tensor and what it is to it.
+fn part_of(name: &str) -> Option<(String, Part)> {
+    let words: Vec<&str> = name.split('.').collect();
+    let at = words.iter().position(|word| word.starts_with("lora_"))?;
+    let part = match (words[at], &words[at + 1..]) {
+        ("lora_A", ["weight"] | [_, "weight"]) => Part::A,
+        ("lora_B", ["weight"] | [_, "weight"]) => Part::B,
+        ("lora_magnitude_vector", [] | [_] | [_, "weight"]) => Part::Magnitude,
+        _ => return None,
+    };
+    Some((words[..at].join("."), part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapters_name_may_stand_in_it() {
+        let module = || "base_model.model.x.q_proj".to_owned();
+        for (tail, part) in [
+            ("lora_A.weight", Part::A),
+            ("lora_B.default.weight", Part::B),
+            ("lora_magnitude_vector", Part::Magnitude),
+            ("lora_magnitude_vector.weight", Part::Magnitude),
+            ("lora_magnitude_vector.default.weight", Part::Magnitude),
+        ] {
+            assert_eq!(part_of(&format!("{}.{tail}", module())), Some((module(), part)), "{tail}");
+        }
+        for tail in ["lora_embedding_A", "weight", "lora_A.bias", "lora_C.weight"] {
+            assert_eq!(part_of(&format!("{}.{tail}", module())), None, "{tail}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Which rows of an adapter's matrices are which rows of the model's.
+//!
+//! The forms of an inventory make a canonical weight of the matrices that a dialect stores, and most only move rows. Row
+//! `i` of the canonical one then changes by `B[row(i), :] · A` of the matrix that it comes from: a split shares A and
+//! splits B, a permutation permutes B, and where several matrices are one, their ranks are laid side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checkpoint::adapter::ModuleShape;
+use model::adapter::AdaptedModule;
+use model::inventory::{AdapterFacts, Form, Inventory, TensorSpec};
+use model::row_map::Leaf;
+use model::{Expr, RowMap};
+use stage_model::ModelInput;
+
+use crate::change::Change;
+use crate::error::Problem;
+use crate::found::{Found, Kind};
+
+/// A module of the model, and where its factors come from.
+#[derive(Debug)]
+pub struct Placed {
+    /// The canonical path.
+    pub module: String,
+    pub shape: ModuleShape,
+    /// Ranks of the pieces together; of the expert that has most.
+    pub rank: u64,
+    pub scale: f32,
+    pub dora: bool,
+    /// By expert: what its factors are made of.
+    pub pieces: Vec<Vec<Piece>>,
+    /// By row of the module: the piece of its expert, and the row there; `None` for rows that nothing changes.
+    pub rows: Vec<Option<(usize, u64)>>,
+}
+
+/// Factors of one stored matrix that become part of a module's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Of [`Found::changes`].
+    pub change: String,
+    /// Whose factors, where the stored matrix has experts.
+    pub expert: u64,
+    /// Where its ranks begin.
+    pub first: u64,
+    /// What its B is multiplied by, where pieces have scales of their own.
+    pub bake: f32,
+}
+
+impl Placed {
+    /// Without values.
+    pub fn describe(&self) -> AdaptedModule {
+        let ModuleShape { experts, in_features, out_features } = self.shape;
+        AdaptedModule { rank: self.rank, experts, in_features, out_features, scale: self.scale, dora: self.dora }
+    }
+}
+
+/// Places every change, in the inventory's order; all problems at once.
+pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
+    let inventory = &model.reading.inventory;
+    let (names, mut problems) = Names::new(found);
+    let (mut placed, mut used) = (Vec::new(), BTreeSet::new());
+    for spec in &inventory.tensors {
+        let Some(facts) = &spec.adapter else { continue };
+        let Some(form) = names.form(spec) else { continue };
+        used.extend(form.expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).map(|(name, _)| name));
+        match names.place(inventory, spec, facts, &form.expr) {
+            Ok(module) => placed.push(module),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let unknown = found.changes.keys().filter(|name| !used.contains(name.as_str()));
+    problems.extend(unknown.map(|name| Problem::unknown(name, found, model)));
+    placed.sort_by(|a, b| a.module.cmp(&b.module));
+    (placed, problems)
+}
+
+/// An adapter's changes by the names of stored tensors.
+struct Names<'a> {
+    kind: Kind,
+    changes: BTreeMap<&'a str, (&'a str, &'a Change)>,
+}
+
+impl<'a> Names<'a> {
+    fn new(found: &'a Found) -> (Self, Vec<Problem>) {
+        let (mut changes, mut problems) = (BTreeMap::new(), Vec::new());
+        for (name, change) in &found.changes {
+            if let Some((other, _)) = changes.insert(found.kind.key_of(name), (name.as_str(), change)) {
+                problems.push(Problem::Same { names: [other.to_owned(), name.clone()] });
+            }
+        }
+        (Self { kind: found.kind, changes }, problems)
+    }
+
+    /// What changes a stored tensor.
+    fn change(&self, stored: &str) -> Option<(&'a str, &'a Change)> {
+        self.changes.get(self.kind.key_of(self.kind.name_of(stored)?)).copied()
+    }
+
+    /// The form whose matrices are all changed, else the first with one that is.
+    fn form<'b>(&self, spec: &'b TensorSpec) -> Option<&'b Form> {
+        let known = |form: &&Form| self.kind.dialects().contains(&form.dialect);
+        let is_changed = |leaf: &&str| self.change(leaf).is_some();
+        let all = |form: &&Form| known(form) && form.expr.tensors().iter().all(|leaf| is_changed(&leaf));
+        let any = |form: &&Form| known(form) && form.expr.tensors().iter().any(|leaf| is_changed(&leaf));
+        let some = |form: &&Form| !form.expr.tensors().is_empty() && all(form);
+        spec.forms.iter().find(some).or_else(|| spec.forms.iter().find(any))
+    }
+
+    fn place(
+        &self,
+        inventory: &Inventory,
+        spec: &TensorSpec,
+        facts: &AdapterFacts,
+        expr: &Expr,
+    ) -> Result<Placed, Problem> {
+        let module = &facts.module;
+        let unfit = |got: Vec<u64>| Problem::Shape { module: module.clone(), got, expected: spec.shape.clone() };
+        let shapes = |leaf: &str| self.shape(inventory, expr, leaf);
+        let map = RowMap::compile(expr, &shapes)
+            .map_err(|source| Problem::Unplaceable { module: module.clone(), source })?;
+        if map.shape != spec.shape {
+            return Err(unfit(map.shape));
+        }
+        let moved = Problem::Computed { module: module.clone() };
+        if !map.only_moves_rows() {
+            return Err(moved);
+        }
+        let shape = module_shape(spec, facts).ok_or(moved)?;
+        self.gather(module, shape, &map)
+    }
+
+    /// The shape of a stored tensor: as its factors have it, else as the model's GGUF has it, else as large as what lies
+    /// beside it in the expression.
+    fn shape(&self, inventory: &Inventory, expr: &Expr, leaf: &str) -> Option<Vec<u64>> {
+        let changed = |leaf: &str| self.change(leaf).map(|(_, change)| change.size.shape());
+        let in_gguf = || inventory.gguf.iter().find(|t| t.name == leaf).map(|t| t.shape.clone());
+        changed(leaf).or_else(in_gguf).or_else(|| expr.tensors().into_iter().find_map(changed))
+    }
+
+    fn gather(&self, module: &str, shape: ModuleShape, map: &RowMap) -> Result<Placed, Problem> {
+        let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); shape.experts as usize];
+        let mut rows = Vec::with_capacity(map.rows() as usize);
+        for segment in &map.segments {
+            let Leaf::Tensor(stored) = &map.sources[segment.source].leaf else { continue };
+            let change = self.change(stored);
+            for i in 0..segment.rows.count() {
+                let Some((name, change)) = change else {
+                    rows.push(None);
+                    continue;
+                };
+                let (row, out) = (segment.rows.get(i), change.size.out_features);
+                let expert = &mut pieces[(rows.len() as u64 / shape.out_features) as usize];
+                let is_it = |piece: &Piece| piece.change == name && piece.expert == row / out;
+                let at = expert.iter().position(is_it).unwrap_or_else(|| {
+                    let first = expert.iter().map(|piece| self.rank(piece)).sum();
+                    expert.push(Piece { change: name.to_owned(), expert: row / out, first, bake: 1.0 });
+                    expert.len() - 1
+                });
+                rows.push(Some((at, row % out)));
+            }
+        }
+        let rank = pieces.iter().map(|e| e.iter().map(|piece| self.rank(piece)).sum()).max().unwrap_or(0);
+        let dora = self.lengths(module, &pieces, &rows)?;
+        let scale = self.common_scale(&mut pieces);
+        Ok(Placed { module: module.to_owned(), shape, rank, scale, dora, pieces, rows })
+    }
+
+    fn of(&self, piece: &Piece) -> Option<&Change> {
+        self.changes.get(self.kind.key_of(&piece.change)).map(|(_, change)| *change)
+    }
+
+    fn rank(&self, piece: &Piece) -> u64 {
+        self.of(piece).map_or(0, |change| change.size.rank)
+    }
+
+    /// Whether rows have lengths: all of a module's or none, for a row without one would need the base's own.
+    fn lengths(&self, module: &str, pieces: &[Vec<Piece>], rows: &[Option<(usize, u64)>]) -> Result<bool, Problem> {
+        let all = || pieces.iter().flatten();
+        let has = |piece: &&Piece| self.of(piece).is_some_and(|change| change.magnitude.is_some());
+        let Some(with) = all().find(has) else { return Ok(false) };
+        let without = all().find(|piece| !has(piece)).map(|piece| piece.change.clone());
+        if without.is_some() || rows.contains(&None) {
+            return Err(Problem::HalfDora { module: module.to_owned(), with: with.change.clone(), without });
+        }
+        Ok(true)
+    }
+
+    /// The scale of all pieces; where they have several, each one's goes into its B.
+    fn common_scale(&self, pieces: &mut [Vec<Piece>]) -> f32 {
+        let scales: Vec<f32> = pieces.iter().flatten().filter_map(|piece| Some(self.of(piece)?.scale)).collect();
+        match scales.first() {
+            Some(first) if scales.iter().all(|scale| scale == first) => *first,
+            _ => {
+                for (piece, scale) in pieces.iter_mut().flatten().zip(scales) {
+                    piece.bake = scale;
+                }
+                1.0
+            }
+        }
+    }
+}
+
+fn module_shape(spec: &TensorSpec, facts: &AdapterFacts) -> Option<ModuleShape> {
+    match (facts.expert_axis, facts.output_axis, facts.input_axis, spec.shape.as_slice()) {
+        (None, 0, 1, &[out_features, in_features]) => Some(ModuleShape { experts: 1, in_features, out_features }),
+        (Some(0), 1, 2, &[experts, out_features, in_features]) => {
+            Some(ModuleShape { experts, in_features, out_features })
+        }
+        _ => None,
+    }
+}
