@@ -51,7 +51,7 @@ fn check(name: &str, said: &str) {
     let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
 
     let findings = stage(&report, "packed")["findings"].to_string();
-    assert!(findings.contains(&format!("stored as mlx-lm quantizes, {said}")), "{findings}");
+    assert!(findings.contains(&format!("the dialect is mlx-lm, {said}")), "{findings}");
     let checked: Value =
         serde_json::from_slice(&std::fs::read(path(&report, "check", "report").join("report.json")).unwrap()).unwrap();
     assert_eq!(checked["dialect"], "mlx-lm");

@@ -139,7 +139,7 @@ impl Quantization {
             .collect();
         let others: String = others.into_iter().map(|groups| format!(", some of {groups}")).collect();
         format!(
-            "stored as mlx-lm quantizes, {}{others}: a value is scale · q + bias in f32, which mlx-lm itself rounds to \
+            "the dialect is mlx-lm, {}{others}: a value is scale · q + bias in f32, which mlx-lm itself rounds to \
              the type of the scales",
             self.usual
         )
