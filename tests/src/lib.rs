@@ -3,6 +3,7 @@
 //! Binary and plugins come from the target directory that the tests themselves were built into; `cargo xtask test`
 //! builds them first.
 
+pub mod adapters;
 pub mod checkpoint_edit;
 pub mod family_models;
 pub mod hub;

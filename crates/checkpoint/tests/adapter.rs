@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use checkpoint::adapter::{Adapter, AdapterConfig, CONFIG_FILE, LoraModule, Matrix, ModuleShape, WEIGHTS_FILE};
-use checkpoint::safetensors::Writer;
+use checkpoint::safetensors::{Safetensors, Writer};
 use model::StoredType;
 use model::description::StoredTensor;
 use serde_json::{Value, json};
@@ -34,6 +34,38 @@ fn what_is_written_is_read() {
     assert_eq!(Adapter::read(dir.path()).unwrap(), adapter());
     adapter().write(dir.path()).unwrap();
     assert_eq!(std::fs::read(dir.path().join(WEIGHTS_FILE)).unwrap(), first, "same adapter, same bytes");
+}
+
+/// The same adapter with lengths of rows.
+fn dora() -> Adapter {
+    let mut adapter = adapter();
+    adapter.config.use_dora = true;
+    for lora in adapter.modules.values_mut() {
+        lora.magnitude = Some((0..lora.b.rows).map(|i| 1.0 + i as f32).collect());
+    }
+    adapter
+}
+
+#[test]
+fn lengths_of_rows_are_written_as_peft_does() {
+    let dir = tempfile::tempdir().unwrap();
+    dora().write(dir.path()).unwrap();
+    assert_eq!(Adapter::read(dir.path()).unwrap(), dora());
+    let file = Safetensors::open_file(&dir.path().join(WEIGHTS_FILE)).unwrap();
+    let (header, _) = file.get(&format!("base_model.model.{Q}.lora_magnitude_vector")).unwrap();
+    assert_eq!(header.shape, [5]);
+}
+
+#[test]
+fn all_modules_have_lengths_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = |adapter: Adapter| adapter.write(dir.path()).unwrap_err().problem.to_string();
+    let mut some = dora();
+    some.modules.get_mut(Q).unwrap().magnitude = None;
+    assert_eq!(error(some), format!("module `{Q}` has 0 in `lora_magnitude_vector`, expected 5"));
+    let mut unsaid = dora();
+    unsaid.config.use_dora = false;
+    assert_eq!(error(unsaid), format!("module `{Q}` has 5 in `lora_magnitude_vector`, expected 0"));
 }
 
 #[test]
@@ -70,7 +102,7 @@ fn parse_with(key: &str, value: Value) -> Result<AdapterConfig, String> {
 #[test]
 fn keys_that_change_the_computation_are_refused() {
     let refused = |key, value| parse_with(key, value).unwrap_err();
-    assert_eq!(refused("use_dora", json!(true)), "`use_dora` is true, which is not supported yet; only its absence is");
+    assert_eq!(refused("use_qalora", json!(true)), "`use_qalora` is true, which is not supported yet; only its absence is");
     assert!(refused("bias", json!("all")).contains("only \"none\" is"));
     assert!(refused("init_lora_weights", json!("pissa")).starts_with("`init_lora_weights` is \"pissa\""));
     assert!(refused("modules_to_save", json!(["lm_head"])).starts_with("`modules_to_save` is [\"lm_head\"]"));

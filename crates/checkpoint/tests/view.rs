@@ -164,6 +164,30 @@ fn merged_rows_are_base_plus_scaled_product() {
     }
 }
 
+/// DoRA: the sum's direction, and the length that the row has of its own, wherever the row is moved to.
+#[test]
+fn merged_rows_have_their_lengths() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = write_gguf(dir.path());
+    let mut dora = adapter();
+    dora.modules.values_mut().for_each(|lora| lora.magnitude = Some((1..=8).map(|i| i as f32).collect()));
+    let (sum, merged) = (view(&blob, Some(adapter())), view(&blob, Some(dora)));
+    let columns = COLUMNS as usize;
+    let (sum_rows, rows) = (read(&sum, Q), read(&merged, Q));
+    for (i, (row, sum)) in rows.chunks(columns).zip(sum_rows.chunks(columns)).enumerate() {
+        let length = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        assert!((length - (i + 1) as f64).abs() < 1e-5, "row {i} is {length} long");
+        let factor = row[0] / sum[0];
+        assert!(row.iter().zip(sum).all(|(a, b)| (a - factor * b).abs() < 1e-5), "row {i} has another direction");
+    }
+    let moved = interleave_halves(Expr::tensor(Q), 2, 4, Some(COLUMNS));
+    let reader = merged.evaluate("blk.0.attn_q.weight", &moved).unwrap();
+    let mut values = vec![0.0; rows.len()];
+    reader.read_f32(0..reader.rows(), &mut values).unwrap();
+    let order = [0, 2, 1, 3, 4, 6, 5, 7].map(|row| &rows[row * columns..(row + 1) * columns]).concat();
+    assert_eq!(values, order);
+}
+
 #[test]
 fn rows_do_not_depend_on_the_block_they_are_read_in() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,11 +24,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The spellings whose tensors it names, likelier ones first.
+    /// The spellings whose tensors it names.
     pub fn dialects(self) -> &'static [Dialect] {
         match self {
-            Kind::Peft => &[Dialect::Published, Dialect::Transformers5],
-            Kind::Mlx => &[Dialect::Mlx, Dialect::Published, Dialect::Transformers5],
+            Kind::Peft | Kind::Mlx => &[Dialect::Published, Dialect::Transformers5, Dialect::Mlx],
             Kind::Gguf => &[Dialect::Gguf],
         }
     }

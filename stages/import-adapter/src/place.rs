@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::adapter::ModuleShape;
 use model::adapter::AdaptedModule;
-use model::inventory::{AdapterFacts, Form, Inventory, TensorSpec};
+use model::inventory::{AdapterFacts, Inventory, TensorSpec};
 use model::row_map::Leaf;
 use model::{Expr, RowMap};
 use stage_model::ModelInput;
@@ -61,9 +61,9 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
     let (mut placed, mut used) = (Vec::new(), BTreeSet::new());
     for spec in &inventory.tensors {
         let Some(facts) = &spec.adapter else { continue };
-        let Some(form) = names.form(spec) else { continue };
-        used.extend(form.expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).map(|(name, _)| name));
-        match names.place(inventory, spec, facts, &form.expr) {
+        let Some(expr) = names.expr(spec) else { continue };
+        used.extend(expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).map(|(name, _)| name));
+        match names.place(inventory, spec, facts, &expr) {
             Ok(module) => placed.push(module),
             Err(problem) => problems.push(problem),
         }
@@ -96,14 +96,16 @@ impl<'a> Names<'a> {
         self.changes.get(self.kind.key_of(self.kind.name_of(stored)?)).copied()
     }
 
-    /// The form whose matrices are all changed, else the first with one that is.
-    fn form<'b>(&self, spec: &'b TensorSpec) -> Option<&'b Form> {
-        let known = |form: &&Form| self.kind.dialects().contains(&form.dialect);
-        let is_changed = |leaf: &&str| self.change(leaf).is_some();
-        let all = |form: &&Form| known(form) && form.expr.tensors().iter().all(|leaf| is_changed(&leaf));
-        let any = |form: &&Form| known(form) && form.expr.tensors().iter().any(|leaf| is_changed(&leaf));
-        let some = |form: &&Form| !form.expr.tensors().is_empty() && all(form);
-        spec.forms.iter().find(some).or_else(|| spec.forms.iter().find(any))
+    /// How the weight is made of matrices that the adapter changes: of all those forms the one that leaves fewest of its
+    /// matrices alone.
+    fn expr(&self, spec: &TensorSpec) -> Option<Expr> {
+        let known = spec.forms.iter().filter(|form| self.kind.dialects().contains(&form.dialect));
+        let changed = known.map(|form| matrices(&form.expr)).filter_map(|expr| {
+            let leaves = expr.tensors();
+            let alone = leaves.iter().filter(|leaf| self.change(leaf).is_none()).count();
+            (alone < leaves.len()).then_some((alone, expr))
+        });
+        changed.min_by_key(|(alone, _)| *alone).map(|(_, expr)| expr)
     }
 
     fn place(
@@ -197,6 +199,23 @@ impl<'a> Names<'a> {
                 1.0
             }
         }
+    }
+}
+
+/// The same expression over matrices: what is stored as several tensors, packed, is adapted as the one that they are, and
+/// the first of them has its name.
+fn matrices(expr: &Expr) -> Expr {
+    let one = |of: &Expr| Box::new(matrices(of));
+    let all = |parts: &[Expr]| parts.iter().map(matrices).collect();
+    match expr {
+        Expr::Constant { .. } | Expr::Custom { .. } => expr.clone(),
+        Expr::Concat { axis, parts } => Expr::Concat { axis: *axis, parts: all(parts) },
+        Expr::Stack { parts } => Expr::Stack { parts: all(parts) },
+        Expr::Slice { of, axis, start, len } => Expr::Slice { of: one(of), axis: *axis, start: *start, len: *len },
+        Expr::Reshape { of, shape } => Expr::Reshape { of: one(of), shape: shape.clone() },
+        Expr::Permute { of, axes } => Expr::Permute { of: one(of), axes: axes.clone() },
+        Expr::Pointwise { of, op } => Expr::Pointwise { of: one(of), op: *op },
+        stored => stored.tensors().first().map_or_else(|| stored.clone(), |name| Expr::tensor(*name)),
     }
 }
 
