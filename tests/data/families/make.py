@@ -2,10 +2,14 @@
 """Makes tiny random models of every family beside this file, with the logits that transformers gives in f32.
 
   make.py [NAME…]
+  make.py --margins [NAME…]
 
 Each directory holds `model.safetensors` (bf16), `config.json` as published, `config.v5.json` as transformers 5 saves it,
-a byte-level tokenizer, and `golden.safetensors`: the ids of `text.txt` and their logits. Seen with torch 2.15 and
-transformers 5.23.
+a byte-level tokenizer, and `golden.safetensors`: the ids of `text.txt` and their logits. Where there are experts, also
+`router_margin`, the smallest distance of all tokens and layers between the last chosen and the first unchosen router
+logit, and `router_rounding`, how far those logits are from themselves in f64 at most. With --margins these two are
+measured again and everything else stays as it is. Seen with torch 2.15 and transformers 5.23; another processor gives
+logits that differ in their last bits.
 """
 
 import json
@@ -28,7 +32,11 @@ HYBRID = GRANITE | dict(mamba_n_heads=8, mamba_d_head=8, mamba_d_state=16, mamba
                         mamba_d_conv=4, mamba_chunk_size=8, num_hidden_layers=4, shared_intermediate_size=40,
                         num_experts_per_tok=0, num_local_experts=0, intermediate_size=40)
 MIXED = ["mamba", "mamba", "attention", "mamba"]
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=128)
 FAMILIES = {
+    "llama3": ("llama", COMMON | dict(tie_word_embeddings=True, head_dim=16, rope_theta=5e5, rope_scaling=LLAMA3,
+                                     rms_norm_eps=1e-5)),
     "qwen2": ("qwen2", COMMON | dict(tie_word_embeddings=True, rope_theta=1e6, rms_norm_eps=1e-6)),
     "qwen3": ("qwen3", COMMON | dict(tie_word_embeddings=False, head_dim=16, rope_theta=1e6, rms_norm_eps=1e-6)),
     "mistral": ("mistral", COMMON | dict(tie_word_embeddings=False, sliding_window=64, rope_theta=1e4)),
@@ -47,10 +55,10 @@ FAMILIES = {
 def published(config):
     """transformers 5's spelling undone."""
     config = dict(config)
-    rope = config.pop("rope_parameters", None)
+    rope = dict(config.pop("rope_parameters", None) or {})
     if rope:
-        config["rope_theta"] = rope["rope_theta"]
-        config["rope_scaling"] = None
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = rope if rope["rope_type"] != "default" else None
     if "dtype" in config:
         config["torch_dtype"] = config.pop("dtype")
     if config["model_type"] == "granitemoehybrid":
@@ -61,6 +69,15 @@ def published(config):
     elif config["model_type"] != "gemma2":
         config.pop("layer_types", None)
     return config
+
+
+def configuration(kind, keys):
+    """transformers 5's object."""
+    keys = dict(keys)
+    theta = keys.pop("rope_theta", None)
+    if theta is not None:
+        keys["rope_parameters"] = {"rope_theta": theta} | keys.pop("rope_scaling", {"rope_type": "default"})
+    return AutoConfig.for_model(kind, **keys)
 
 
 def tokenizer(out):
@@ -94,15 +111,49 @@ def weights(model):
             p.copy_(torch.randn_like(p) * (1.5 / p.shape[-1] ** 0.5))
 
 
+def routing(model, ids):
+    """Logits of every router and what is chosen by them, layer by layer."""
+    seen = []
+    routers = [module for name, module in model.named_modules() if name.endswith("block_sparse_moe.router")]
+    hooks = [router.register_forward_hook(lambda router, given, out: seen.append((out[0], router.top_k)))
+             for router in routers]
+    with torch.no_grad():
+        model(input_ids=ids)
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == len(routers)
+    return seen
+
+
+def margins(out, ids):
+    """Whether rounding may choose another expert; nothing where there are none."""
+    def run(dtype):
+        model = AutoModelForCausalLM.from_pretrained(
+            out, dtype=dtype, attn_implementation="eager", experts_implementation="eager")
+        return routing(model, ids)
+
+    seen, exact = run(torch.float32), run(torch.float64)
+    if not seen:
+        return {}
+    ordered = [(logits.sort(-1, descending=True).values, chosen) for logits, chosen in seen]
+    margin = min((logits[:, chosen - 1] - logits[:, chosen]).min() for logits, chosen in ordered)
+    rounding = max((a.double() - b.double()).abs().max() for (a, _), (b, _) in zip(seen, exact))
+    print(f"{out.name}: experts are chosen by {margin:.2e}, rounding is {rounding:.1e}", flush=True)
+    return {"router_margin": margin.reshape(1).float(), "router_rounding": rounding.reshape(1).float()}
+
+
+def measure_margins(name):
+    golden = load_file(HERE / name / "golden.safetensors")
+    found = margins(HERE / name, golden["ids"][None].long())
+    if found:
+        save_file(golden | found, HERE / name / "golden.safetensors")
+
+
 def make(name, kind, keys):
     out = HERE / name
     out.mkdir(exist_ok=True)
     torch.manual_seed(sum(name.encode()))
-    keys = dict(keys)
-    theta = keys.pop("rope_theta", None)
-    if theta is not None:
-        keys["rope_parameters"] = {"rope_theta": theta, "rope_type": "default"}
-    config = AutoConfig.for_model(kind, **keys)
+    config = configuration(kind, keys)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
@@ -117,12 +168,17 @@ def make(name, kind, keys):
     ids = torch.tensor([tokenizer(out).encode(TEXT, add_special_tokens=False).ids])
     with torch.no_grad():
         logits = model(input_ids=ids).logits
-    save_file({"ids": ids[0].to(torch.int32), "logits": logits[0].contiguous()}, out / "golden.safetensors")
+    golden = {"ids": ids[0].to(torch.int32), "logits": logits[0].contiguous()}
+    save_file(golden | margins(out, ids), out / "golden.safetensors")
     tensors = load_file(out / "model.safetensors")
     print(f"{name}: {sum(t.numel() for t in tensors.values())} weights, logits' std {logits.std():.3f}", flush=True)
 
 
 def main():
+    if sys.argv[1:2] == ["--margins"]:
+        for name in sys.argv[2:] or FAMILIES:
+            measure_margins(name)
+        return
     (HERE / "text.txt").write_text(TEXT)
     for name in sys.argv[1:] or FAMILIES:
         make(name, *FAMILIES[name])
