@@ -22,7 +22,7 @@ const COLUMNS: u64 = 32;
 
 fn spec(name: &str, shape: &[u64], role: Role, gguf: Expr) -> TensorSpec {
     let module = name.strip_suffix(".weight").unwrap().to_owned();
-    let facts = AdapterFacts { module, input_axis: 1, output_axis: 0, expert_axis: None };
+    let facts = AdapterFacts { module, input_axis: 1, output_axis: 0, expert_axis: None, parameter: None };
     TensorSpec {
         heads: None,
         name: name.into(),

@@ -3,23 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::Architecture;
-use model::architecture::Linear;
+use model::architecture::Module;
 
 use crate::error::{DecoderError, Result};
 use crate::matrix::Matrix;
 use crate::random;
 
-/// `y += scale · (x · Aᵀ) · Bᵀ` for one linear.
+/// `y += scale · (x · Aᵀ) · Bᵀ` for one linear, or for each expert's: then A and B hold the factors of all experts, one
+/// after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter<M = Matrix> {
-    /// The linear's module path: `model.layers.0.self_attn.q_proj`.
+    /// The module path: `model.layers.0.self_attn.q_proj`.
     pub module: String,
-    /// A, `(rank, in_features)`.
+    /// A, `(experts · rank, in_features)`.
     pub a: M,
-    /// B, `(out_features, rank)`.
+    /// B, `(experts · out_features, rank)`.
     pub b: M,
     /// `lora_alpha / rank`, or by its square root.
     pub scale: f32,
+    /// Linears with factors of their own; 1 for most.
+    pub experts: usize,
 }
 
 /// Adapters in the order in which their linears are computed; the same shape holds their gradients.
@@ -40,21 +43,23 @@ impl<M> Adapters<M> {
         Self { adapters, by_module }
     }
 
-    /// Adapters for `modules`; `matrices` makes A and B, given the linear and its number among all of the network.
+    /// Adapters for `modules`; `matrices` makes A and B, given the module and its number, which is the same with and
+    /// without experts: linears come first.
     pub(crate) fn of_modules(
         architecture: &Architecture,
         modules: &BTreeSet<String>,
         scale: f32,
-        mut matrices: impl FnMut(usize, &Linear) -> (M, M),
+        mut matrices: impl FnMut(usize, &Module<'_>) -> (M, M),
     ) -> Result<Self> {
-        let linears = architecture.linears();
-        if let Some(module) = modules.iter().find(|module| linears.iter().all(|linear| linear.module != **module)) {
+        let known = architecture.modules();
+        if let Some(module) = modules.iter().find(|module| known.iter().all(|known| known.path != **module)) {
             return Err(unknown(architecture, module.clone()));
         }
-        let chosen = linears.iter().enumerate().filter(|(_, linear)| modules.contains(&linear.module));
-        let adapters = chosen.map(|(i, linear)| {
-            let (a, b) = matrices(i, linear);
-            Adapter { module: linear.module.clone(), a, b, scale }
+        let numbers = numbers(&known);
+        let chosen = known.iter().zip(numbers).filter(|(module, _)| modules.contains(module.path));
+        let adapters = chosen.map(|(module, number)| {
+            let (a, b) = matrices(number, module);
+            Adapter { module: module.path.to_owned(), a, b, scale, experts: experts_of(module) }
         });
         Ok(Self::in_order(adapters.collect()))
     }
@@ -88,7 +93,7 @@ impl<M> Adapters<M> {
     pub(crate) fn map<N>(&self, mut matrices: impl FnMut(usize) -> (N, N)) -> Adapters<N> {
         let mapped = self.adapters.iter().enumerate().map(|(i, adapter)| {
             let (a, b) = matrices(i);
-            Adapter { module: adapter.module.clone(), a, b, scale: adapter.scale }
+            Adapter { module: adapter.module.clone(), a, b, scale: adapter.scale, experts: adapter.experts }
         });
         Adapters { adapters: mapped.collect(), by_module: self.by_module.clone() }
     }
@@ -101,22 +106,16 @@ impl Adapters<Matrix> {
     /// Where a module is unknown or a matrix doesn't fit it.
     pub fn new(architecture: &Architecture, adapters: Vec<Adapter>) -> Result<Self> {
         let mut by_name: BTreeMap<String, Adapter> = adapters.into_iter().map(|a| (a.module.clone(), a)).collect();
-        let linears = architecture.linears();
-        let ordered: Vec<Adapter> = linears.iter().filter_map(|linear| by_name.remove(&linear.module)).collect();
+        let known = architecture.modules();
+        let mut ordered = Vec::with_capacity(by_name.len());
+        for module in &known {
+            if let Some(adapter) = by_name.remove(module.path) {
+                check_factors(module, &adapter)?;
+                ordered.push(adapter);
+            }
+        }
         if let Some(module) = by_name.into_keys().next() {
             return Err(unknown(architecture, module));
-        }
-        for adapter in &ordered {
-            let linear = linears.iter().find(|linear| linear.module == adapter.module);
-            let (inputs, outputs) = linear.map_or((0, 0), |l| (l.in_features as usize, l.out_features as usize));
-            let rank = adapter.a.rows();
-            for (matrix, part, expected) in [(&adapter.a, "A", [rank, inputs]), (&adapter.b, "B", [outputs, rank])] {
-                if [matrix.rows(), matrix.columns()] != expected {
-                    let got = vec![matrix.rows(), matrix.columns()];
-                    let name = format!("{}.lora_{part}", adapter.module);
-                    return Err(DecoderError::Shape { name, got, expected: expected.to_vec() });
-                }
-            }
         }
         Ok(Self::in_order(ordered))
     }
@@ -133,18 +132,17 @@ impl Adapters<Matrix> {
         scale: f32,
         seed: u64,
     ) -> Result<Self> {
-        Self::of_modules(architecture, modules, scale, |i, linear| {
-            let (inputs, outputs) = (linear.in_features as usize, linear.out_features as usize);
+        Self::of_modules(architecture, modules, scale, |number, module| {
+            let [[rows, inputs], [outputs, rank]] = factor_shapes(module, rank);
             let bound = 1.0 / (inputs as f32).sqrt();
-            (random::uniform(rank, inputs, bound, &[seed, i as u64]), Matrix::zeros(outputs, rank))
+            (random::uniform(rows, inputs, bound, &[seed, number as u64]), Matrix::zeros(outputs, rank))
         })
     }
 
     /// Zeros of the same shapes: where gradients are summed.
     pub fn zeros_like(&self) -> Self {
         let zeros = |m: &Matrix| Matrix::zeros(m.rows(), m.columns());
-        let zeroed = |x: &Adapter| Adapter { module: x.module.clone(), a: zeros(&x.a), b: zeros(&x.b), scale: x.scale };
-        Self { adapters: self.adapters.iter().map(zeroed).collect(), by_module: self.by_module.clone() }
+        self.map(|i| (zeros(&self.adapters[i].a), zeros(&self.adapters[i].b)))
     }
 
     /// Adds other gradients of the same adapters.
@@ -176,8 +174,42 @@ impl Adapters<Matrix> {
 }
 
 fn unknown(architecture: &Architecture, module: String) -> DecoderError {
-    let known = architecture.linears().iter().map(|linear| linear.module.clone()).collect();
+    let known = architecture.modules().iter().map(|module| module.path.to_owned()).collect();
     DecoderError::UnknownModule { module, known }
+}
+
+/// Shapes of A and B, of all experts.
+pub(crate) fn factor_shapes(module: &Module<'_>, rank: usize) -> [[usize; 2]; 2] {
+    let experts = experts_of(module);
+    [[experts * rank, module.in_features as usize], [experts * module.out_features as usize, rank]]
+}
+
+fn experts_of(module: &Module<'_>) -> usize {
+    module.experts.unwrap_or(1) as usize
+}
+
+fn check_factors(module: &Module<'_>, adapter: &Adapter) -> Result<()> {
+    if adapter.experts != experts_of(module) {
+        let (module, got, expected) = (module.path.to_owned(), adapter.experts as u64, experts_of(module).to_string());
+        return Err(DecoderError::Inconsistent { module, what: "experts", got, expected });
+    }
+    let expected = factor_shapes(module, adapter.b.columns());
+    for ((matrix, part), expected) in [(&adapter.a, "A"), (&adapter.b, "B")].into_iter().zip(expected) {
+        if [matrix.rows(), matrix.columns()] != expected {
+            let got = vec![matrix.rows(), matrix.columns()];
+            let name = format!("{}.lora_{part}", adapter.module);
+            return Err(DecoderError::Shape { name, got, expected: expected.to_vec() });
+        }
+    }
+    Ok(())
+}
+
+/// Each module's number: linears in order, then those of experts.
+fn numbers(modules: &[Module<'_>]) -> Vec<usize> {
+    let linears = modules.iter().filter(|module| module.experts.is_none()).count();
+    let (mut linear, mut stacked) = (0..linears, linears..);
+    let number = |module: &Module<'_>| if module.experts.is_none() { linear.next() } else { stacked.next() };
+    modules.iter().map(number).map(Option::unwrap_or_default).collect()
 }
 
 /// The kinds of modules among paths (`q_proj`, …): a list that fits an error message.

@@ -225,15 +225,38 @@ pub trait Backend: Sized {
         routing: &Routing,
         dweights: &Self::Tensor,
     ) -> Result<Self::Tensor>;
-    /// `x · Wᵀ` with the weight of each slot's expert.
-    fn expert_products(&self, experts: &[Self::Linear], x: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
-    /// `dy · W` with the weight of each slot's expert.
+    /// `x · Wᵀ + side.input · side.factorᵀ` with the weight of each slot's expert, and its rows of the side's factor,
+    /// which holds LoRA's B of every expert one after the other.
+    fn expert_products(
+        &self,
+        experts: &[Self::Linear],
+        x: &Self::Tensor,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<Self::Tensor>;
+    /// `dy · W + side.input · side.factor`, likewise, where the side's factor holds A of every expert.
     fn expert_products_back(
         &self,
         experts: &[Self::Linear],
         dy: &Self::Tensor,
+        side: Option<Side<'_, Self>>,
         routing: &Routing,
     ) -> Result<Self::Tensor>;
+    /// [`Backend::project`] with each slot's expert's A of all, `(experts · rank, features)`; finite where nobody has the
+    /// slot.
+    fn expert_project(&self, x: &Self::Tensor, a: &Self::Matrix, scale: f32, routing: &Routing)
+    -> Result<Self::Tensor>;
+    /// [`Backend::project_back`] with each slot's expert's B of all, `(experts · features, rank)`, likewise.
+    fn expert_project_back(
+        &self,
+        y: &Self::Tensor,
+        b: &Self::Matrix,
+        scale: f32,
+        routing: &Routing,
+    ) -> Result<Self::Tensor>;
+    /// [`Backend::sum_outer`] over each expert's slots, `(experts · features of y, features of x)`. In slots that nobody
+    /// has, `x` or `y` is zero.
+    fn expert_sum_outer(&self, y: &Self::Tensor, x: &Self::Tensor, routing: &Routing) -> Result<Self::Matrix>;
     /// Every slot times its weight.
     fn weigh(&self, x: Self::Tensor, weights: &Self::Tensor, routing: &Routing) -> Result<Self::Tensor>;
     /// The derivative of [`Backend::weigh`]: `dx`, `dweights`.

@@ -3,22 +3,23 @@
 //!
 //! A token's weight is multiplied in before `down`, which is linear: what is kept for the backward pass is then no wider
 //! than an expert. Kept are gate and up, sorted by expert, the weights and the choice itself; the choice has no
-//! derivative, its weights have.
+//! derivative, its weights have. Inputs of adapters are gathered or computed again, for they are many times a rank wide.
 
-use model::architecture::{Activation, Experts, StackedLinear};
+use model::architecture::{Activation, Experts};
 
 use crate::backend::Backend;
 use crate::error::{DecoderError, Result};
 use crate::lora::{self, AdaptedLinear};
 use crate::pass::{Gathered, Pass};
 use crate::routing::Routing;
+use crate::stacked::{self, AdaptedExperts};
 use crate::weights::Weights;
 
 /// A mixture of the network.
 pub(crate) struct ExpertsBlock<B: Backend> {
     router: AdaptedLinear<B>,
-    gate_up: Vec<B::Linear>,
-    down: Vec<B::Linear>,
+    gate_up: AdaptedExperts<B>,
+    down: AdaptedExperts<B>,
     per_token: usize,
     intermediate_size: usize,
     activation: Activation,
@@ -33,20 +34,17 @@ pub(crate) struct Saved<T> {
     /// Of every slot.
     gate: T,
     up: T,
+    gate_up: stacked::Saved<T>,
+    down: stacked::Saved<T>,
 }
 
 impl<B: Backend> ExpertsBlock<B> {
     pub(crate) fn load(backend: &B, experts: &Experts, weights: &dyn Weights) -> Result<Self> {
         check(experts)?;
-        let stacked = |linear: &StackedLinear| {
-            let shape = [linear.num_experts, linear.out_features, linear.in_features].map(|n| n as usize);
-            let matrices = weights.stacked(&linear.weight(), shape)?;
-            matrices.into_iter().map(|matrix| backend.linear(matrix)).collect::<Result<Vec<_>>>()
-        };
         Ok(Self {
             router: AdaptedLinear::load(backend, &experts.router, weights)?,
-            gate_up: stacked(&experts.gate_up)?,
-            down: stacked(&experts.down)?,
+            gate_up: AdaptedExperts::load(backend, &experts.gate_up, weights)?,
+            down: AdaptedExperts::load(backend, &experts.down, weights)?,
             per_token: experts.experts_per_token as usize,
             intermediate_size: experts.down.in_features as usize,
             activation: experts.activation,
@@ -56,19 +54,19 @@ impl<B: Backend> ExpertsBlock<B> {
     pub(crate) fn forward(&self, pass: &Pass<'_, B>, x: &B::Tensor) -> Result<(B::Tensor, Saved<B::Tensor>)> {
         let backend = pass.backend;
         let (logits, router) = self.router.forward(pass, x)?;
-        let routing = Routing::new(backend.choose(&logits, self.per_token)?, self.per_token, self.down.len());
+        let routing = Routing::new(backend.choose(&logits, self.per_token)?, self.per_token, self.down.count());
         let weights = backend.expert_weights(&logits, &routing)?;
         drop(logits);
         let sorted = backend.select(x, &routing.tokens_of_slots())?;
-        let gate_up = backend.expert_products(&self.gate_up, &sorted, &routing)?;
+        let (both, gate_up) = self.gate_up.forward(pass, &sorted, &routing)?;
         drop(sorted);
-        let (gate, up) = backend.split(gate_up, self.intermediate_size)?;
+        let (gate, up) = backend.split(both, self.intermediate_size)?;
         let inner = backend.glu(&gate, &up, self.activation)?;
         let weighed = backend.weigh(inner, &weights, &routing)?;
-        let outputs = backend.expert_products(&self.down, &weighed, &routing)?;
+        let (outputs, down) = self.down.forward(pass, &weighed, &routing)?;
         drop(weighed);
         let y = backend.combine(&outputs, &routing)?;
-        Ok((y, Saved { router, routing, weights, gate, up }))
+        Ok((y, Saved { router, routing, weights, gate, up, gate_up, down }))
     }
 
     /// `dx`; `x` is what the forward pass saw.
@@ -81,18 +79,26 @@ impl<B: Backend> ExpertsBlock<B> {
         gathered: &mut Gathered<B::Matrix>,
     ) -> Result<B::Tensor> {
         let backend = pass.backend;
-        let Saved { router, routing, weights, gate, up } = saved;
+        let Saved { router, routing, weights, gate, up, gate_up, down } = saved;
         let doutputs = backend.select(dy, &routing.tokens_of_slots())?;
-        let dweighed = backend.expert_products_back(&self.down, &doutputs, &routing)?;
+        let (dweighed, down) = self.down.backward(pass, down, &doutputs, &routing)?;
         drop(doutputs);
         let inner = backend.glu(&gate, &up, self.activation)?;
         let (dinner, dweights) = backend.weigh_backward(&inner, &weights, &routing, dweighed)?;
+        if let Some(down) = down {
+            // The input was `w · inner`; the narrow side takes the factor.
+            let down = down.map(|dz| backend.weigh(dz, &weights, &routing))?;
+            down.gather(backend, &inner, &routing, gathered)?;
+        }
         drop(inner);
         let (dgate, dup) = backend.glu_backward(gate, up, self.activation, &dinner)?;
         drop(dinner);
         let dgate_up = backend.concat(dgate, dup)?;
-        let dsorted = backend.expert_products_back(&self.gate_up, &dgate_up, &routing)?;
+        let (dsorted, gate_up) = self.gate_up.backward(pass, gate_up, &dgate_up, &routing)?;
         drop(dgate_up);
+        if let Some(gate_up) = gate_up {
+            gate_up.gather(backend, &backend.select(x, &routing.tokens_of_slots())?, &routing, gathered)?;
+        }
         let dx = backend.combine(&dsorted, &routing)?;
         drop(dsorted);
         let dlogits = backend.expert_weights_backward(&weights, &routing, &dweights)?;

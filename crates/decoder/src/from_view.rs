@@ -102,6 +102,7 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
             a: matrix(module, &lora.a)?,
             b: matrix(module, &lora.b)?,
             scale: lora.scale,
+            experts: lora.experts,
         })
     };
     Adapters::new(architecture, adapter.modules.iter().map(of).collect::<Result<_>>()?)
@@ -111,8 +112,8 @@ pub fn adapters_of(architecture: &Architecture, adapter: &checkpoint::adapter::A
 pub fn lora_modules(adapters: &Adapters) -> BTreeMap<String, LoraModule> {
     let matrix =
         |m: &Matrix| checkpoint::adapter::Matrix { rows: m.rows(), columns: m.columns(), values: m.values().to_vec() };
-    let of = |x: &Adapter| (x.module.clone(), LoraModule::new(matrix(&x.a), matrix(&x.b), x.scale));
-    adapters.iter().map(of).collect()
+    let of = |x: &Adapter| LoraModule { experts: x.experts, ..LoraModule::new(matrix(&x.a), matrix(&x.b), x.scale) };
+    adapters.iter().map(|x| (x.module.clone(), of(x))).collect()
 }
 
 fn weight(name: &str, source: impl std::error::Error + Send + Sync + 'static) -> DecoderError {

@@ -35,6 +35,7 @@ mod rope;
 mod routing;
 pub mod rows;
 mod simd;
+mod stacked;
 mod state_space;
 mod sublayer;
 #[cfg(test)]

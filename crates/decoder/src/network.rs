@@ -21,7 +21,7 @@ use crate::weights::Weights;
 /// A decoder-only language model with a frozen base.
 pub struct Network<B: Backend> {
     backend: B,
-    /// Every linear that may have an adapter.
+    /// Everything that may have an adapter.
     modules: BTreeSet<String>,
     vocab_size: usize,
     /// `None` where the head's matrix serves.
@@ -68,7 +68,7 @@ impl<B: Backend> Network<B> {
         let table = |name: &str| backend.linear(weights.matrix(name, [vocab_size, hidden_size])?);
         let tied = architecture.is_tied();
         Ok(Self {
-            modules: architecture.linears().iter().map(|linear| linear.module.clone()).collect(),
+            modules: architecture.modules().iter().map(|module| module.path.to_owned()).collect(),
             vocab_size,
             embedding: if tied { None } else { Some(table(&architecture.embedding.weight)?) },
             embedding_scale: architecture.embedding.scale,

@@ -242,6 +242,19 @@ impl StackedLinear {
     }
 }
 
+/// What one adapter can change: a linear, or those of all experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Module<'a> {
+    /// The module path.
+    pub path: &'a str,
+    /// Linears with factors of their own; `None` where it is one linear and no mixture's.
+    pub experts: Option<u64>,
+    /// Columns of each.
+    pub in_features: u64,
+    /// Rows of each.
+    pub out_features: u64,
+}
+
 /// Mamba-2, <https://arxiv.org/abs/2405.21060>. `in_proj(x)` is split into `z`, `xBC` and `dt`; then
 /// `xBC ← silu(conv1d(xBC))`, causal and by channel, is split into `x`, `B` and `C`; `Δ = clamp(softplus(dt + dt_bias))`;
 /// per head `S_t = exp(Δ_t·A)·S_{t-1} + Δ_t·x_t·B_tᵀ` with `A = -exp(A_log)` and `y_t = S_t·C_t + D·x_t`; and the result
@@ -321,6 +334,12 @@ impl Architecture {
         sublayers.flat_map(|sublayer| &sublayer.branches).flat_map(Branch::stacked).collect()
     }
 
+    /// Everything of the layers that an adapter can change, in the order in which it is computed.
+    pub fn modules(&self) -> Vec<Module<'_>> {
+        let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);
+        sublayers.flat_map(|sublayer| &sublayer.branches).flat_map(Branch::modules).collect()
+    }
+
     /// The layer kinds that a trainer must know, by name.
     pub fn requires(&self) -> BTreeSet<&str> {
         let sublayers = self.layers.iter().flat_map(|layer| &layer.sublayers);
@@ -335,6 +354,23 @@ impl Branch {
             Branch::Experts(experts) => vec![&experts.gate_up, &experts.down],
             _ => Vec::new(),
         }
+    }
+
+    /// What adapters can change of the branch, in the order in which it is computed.
+    pub fn modules(&self) -> Vec<Module<'_>> {
+        let linears = self.linears().into_iter().map(|l| Module {
+            path: &l.module,
+            experts: None,
+            in_features: l.in_features,
+            out_features: l.out_features,
+        });
+        let stacked = self.stacked().into_iter().map(|s| Module {
+            path: &s.module,
+            experts: Some(s.num_experts),
+            in_features: s.in_features,
+            out_features: s.out_features,
+        });
+        linears.chain(stacked).collect()
     }
 
     /// The layer kind's name.

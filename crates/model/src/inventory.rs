@@ -113,6 +113,9 @@ pub struct AdapterFacts {
     pub output_axis: usize,
     /// The dimension of experts, each with its own `A` and `B`.
     pub expert_axis: Option<usize>,
+    /// Where transformers has the tensor as a parameter and not as a linear's weight: the parameter's path, which PEFT's
+    /// `target_parameters` name. Parameters of one module come in the inventory in the module's own order.
+    pub parameter: Option<String>,
 }
 
 /// One way to make a canonical tensor from stored ones.

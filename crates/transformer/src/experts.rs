@@ -55,11 +55,17 @@ impl LayerBuilder<'_, '_> {
         let ExpertsPart { num_experts, experts_per_token, intermediate_size: inner, activation } = *part;
         let (hidden, layer) = (self.hidden_size(), self.index());
         let at = |module: &str| format!("model.layers.{layer}.block_sparse_moe.{module}");
-        let facts =
-            |module: &str| AdapterFacts { module: module.into(), input_axis: 2, output_axis: 1, expert_axis: Some(0) };
+        let facts = |module: &str, parameter: &str| AdapterFacts {
+            module: module.into(),
+            input_axis: 2,
+            output_axis: 1,
+            expert_axis: Some(0),
+            parameter: Some(at(parameter)),
+        };
         let mlx = |half: &str| Expr::tensor(format!("{}.weight", at(&format!("switch_mlp.{half}_proj"))));
         let of_mlx = |expr| Form { dialect: Dialect::Mlx, expr };
         let router = Place::layer(layer, "block_sparse_moe.router.layer", "ffn_gate_inp");
+        let router = router.parameter(at("router.weight"));
         let router = self.linear(&router, Role::Router, [num_experts, hidden], false);
         let fused = Expr::tensor(format!("blk.{layer}.ffn_gate_up_exps.weight"));
         let (gate_up, down) = (at("input_linear"), at("output_linear"));
@@ -68,7 +74,7 @@ impl LayerBuilder<'_, '_> {
             shape: &[num_experts, 2 * inner, hidden],
             axis: 1,
             layer,
-            adapter: facts(&gate_up),
+            adapter: facts(&gate_up, "experts.gate_up_proj"),
             roles: [Role::ExpertsGateUp, Role::ExpertsGate, Role::ExpertsUp],
             gguf: ["gate", "up"].map(|half| format!("blk.{layer}.ffn_{half}_exps.weight")),
             forms: vec![
@@ -79,7 +85,8 @@ impl LayerBuilder<'_, '_> {
         let name = format!("{down}.weight");
         let gguf = format!("blk.{layer}.ffn_down_exps.weight");
         let forms = vec![Form { dialect: Dialect::Gguf, expr: Expr::tensor(&gguf) }, of_mlx(mlx("down"))];
-        let (shape, role, adapter) = ([num_experts, hidden, inner], Role::ExpertsDown, Some(facts(&down)));
+        let (shape, role, adapter) =
+            ([num_experts, hidden, inner], Role::ExpertsDown, Some(facts(&down, "experts.down_proj")));
         let tensors = self.tensors();
         tensors.canonical(Canonical {
             name: &name,

@@ -19,6 +19,8 @@ pub struct Place {
     pub(crate) heads: Option<Heads>,
     /// The module in a checkpoint of mlx-lm, where it has another name there.
     mlx: Option<String>,
+    /// Path of the parameter that transformers has in place of a linear.
+    pub(crate) parameter: Option<String>,
 }
 
 /// Rows of a fused GGUF matrix.
@@ -33,7 +35,17 @@ impl Place {
     /// A module outside the layers.
     pub fn model(module: &str, gguf: &str) -> Place {
         let (module, gguf) = (module.into(), gguf.into());
-        Place { module, gguf, layer: None, rotary: None, offset: 0.0, fused: None, heads: None, mlx: None }
+        Place {
+            module,
+            gguf,
+            layer: None,
+            rotary: None,
+            offset: 0.0,
+            fused: None,
+            heads: None,
+            mlx: None,
+            parameter: None,
+        }
     }
 
     /// A module of layer `i`: `model.layers.{i}.{module}` and `blk.{i}.{gguf}`.
@@ -71,6 +83,11 @@ impl Place {
     /// The tensor `part` of mlx-lm's module, where that has another name.
     pub(crate) fn from_mlx(&self, part: &str) -> Option<Expr> {
         Some(Expr::tensor(format!("{}.{part}", self.mlx.as_ref()?)))
+    }
+
+    /// transformers has the weight as a parameter of that path.
+    pub(crate) fn parameter(self, path: String) -> Place {
+        Place { parameter: Some(path), ..self }
     }
 
     /// The published tensor `part` of what a GGUF stores: alone, or in a fused matrix.

@@ -26,13 +26,14 @@ pub(crate) struct Canonical<'a> {
 
 /// What adapters know of a linear.
 pub(crate) fn linear_adapter(module: &str) -> AdapterFacts {
-    AdapterFacts { module: module.into(), input_axis: 1, output_axis: 0, expert_axis: None }
+    AdapterFacts { module: module.into(), input_axis: 1, output_axis: 0, expert_axis: None, parameter: None }
 }
 
 impl Tensors {
     /// A projection of a layer, with its bias where it has one; adapters may change the weight.
     pub(crate) fn linear(&mut self, place: &Place, role: Role, shape: [u64; 2], bias: bool) {
-        self.push(place, "weight", role, &shape, Some(linear_adapter(&place.module)));
+        let adapter = AdapterFacts { parameter: place.parameter.clone(), ..linear_adapter(&place.module) };
+        self.push(place, "weight", role, &shape, Some(adapter));
         if bias {
             self.push(place, "bias", Role::Bias, &shape[..1], None);
         }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use checkpoint::Checkpoint;
 use checkpoint::safetensors::Writer;
 use model::architecture::{
-    Activation, Attention, Branch, Embedding, Glu, GluInput, Head, Layer, Linear, Norm, Rope, Sublayer,
+    Activation, Attention, Branch, Embedding, Experts, Glu, GluInput, Head, Layer, Linear, Norm, Rope, StackedLinear,
+    Sublayer,
 };
 use model::description::{GgufHeader, Reading, StoredTensor, VocabularyKeys};
 use model::inventory::{AdapterFacts, Dialect, Form, Presence, Role, TensorSpec};
@@ -90,7 +91,13 @@ fn architecture_of(vocab_size: u64) -> Architecture {
 }
 
 fn spec(name: &str, shape: &[u64], role: Role, module: Option<&str>) -> TensorSpec {
-    let facts = |module: &str| AdapterFacts { module: module.into(), input_axis: 1, output_axis: 0, expert_axis: None };
+    let facts = |module: &str| AdapterFacts {
+        module: module.into(),
+        input_axis: 1,
+        output_axis: 0,
+        expert_axis: None,
+        parameter: None,
+    };
     TensorSpec {
         heads: None,
         name: name.into(),
@@ -105,11 +112,52 @@ fn spec(name: &str, shape: &[u64], role: Role, module: Option<&str>) -> TensorSp
 
 /// The reading of a tiny model with `vocab_size` tokens.
 pub fn reading(vocab_size: u64) -> Reading {
-    let architecture = architecture_of(vocab_size);
+    reading_of(architecture_of(vocab_size))
+}
+
+/// A reading of the tiny model with experts in its second layer, as Granite has them.
+pub fn mixture() -> Reading {
+    const EXPERTS: u64 = 3;
+    let mut architecture = architecture();
+    let at = |module: &str| format!("model.layers.1.block_sparse_moe.{module}");
+    let stacked = |module: &str, out_features, in_features| StackedLinear {
+        module: at(module),
+        num_experts: EXPERTS,
+        in_features,
+        out_features,
+    };
+    architecture.layers[1].sublayers[1].branches = vec![Branch::Experts(Experts {
+        router: linear(at("router.layer"), EXPERTS, HIDDEN),
+        experts_per_token: 2,
+        gate_up: stacked("input_linear", 2 * INTERMEDIATE, HIDDEN),
+        down: stacked("output_linear", HIDDEN, INTERMEDIATE),
+        activation: Activation::Silu,
+    })];
+    let mut reading = reading_of(architecture);
+    let parameters = [
+        ("router.layer", "router.weight"),
+        ("input_linear", "experts.gate_up_proj"),
+        ("output_linear", "experts.down_proj"),
+    ];
+    for (module, parameter) in parameters.map(|(module, parameter)| (at(module), at(parameter))) {
+        let adapters = reading.inventory.tensors.iter_mut().filter_map(|spec| spec.adapter.as_mut());
+        adapters.filter(|facts| facts.module == module).for_each(|facts| facts.parameter = Some(parameter.clone()));
+    }
+    reading
+}
+
+fn reading_of(architecture: Architecture) -> Reading {
+    let vocab_size = architecture.vocab_size;
     let mut tensors = vec![spec(&architecture.embedding.weight, &[vocab_size, HIDDEN], Role::Embedding, None)];
-    for linear in architecture.linears() {
-        let shape = [linear.out_features, linear.in_features];
-        tensors.push(spec(&linear.weight(), &shape, Role::GluUp, Some(&linear.module)));
+    for module in architecture.modules() {
+        let shape = [module.out_features, module.in_features];
+        let name = format!("{}.weight", module.path);
+        let mut tensor = spec(&name, &shape, Role::GluUp, Some(module.path));
+        if let (Some(experts), Some(facts)) = (module.experts, tensor.adapter.as_mut()) {
+            tensor.shape.insert(0, experts);
+            (facts.expert_axis, facts.output_axis, facts.input_axis) = (Some(0), 1, 2);
+        }
+        tensors.push(tensor);
     }
     let norms = architecture.layers.iter().flat_map(|layer| &layer.sublayers).map(|sublayer| &sublayer.input_norm);
     for norm in norms.chain([&architecture.final_norm]) {

@@ -1,4 +1,5 @@
-//! Products of tokens with the experts that they chose: tasks are rows, or columns, of one expert.
+//! Products of tokens with the experts that they chose, and with the experts' adapters: tasks are rows, or columns, of
+//! one expert.
 //!
 //! As in [`super::linear`] rows are decoded into scratch, and what is summed is summed in canonical order; so a token's
 //! values depend neither on threads nor on who else chose the expert.
@@ -6,12 +7,16 @@
 use super::activations::Activations;
 use super::linear::{Mapped, SUMMED_ROWS, backward_chunk, forward_panel, forward_tile};
 use super::pool::with_scratch;
+use super::project::OuterSum;
 use super::target::Target;
 use super::{Fast, TILE};
+use crate::backend::Side;
 use crate::error::Result;
 use crate::mapped::MatrixError;
 use crate::matmul::{self, Left, Rows, RowsMut, Store};
-use crate::routing::{GROUP, Routing};
+use crate::matrix::Matrix;
+use crate::routing::{GROUP, Group, Routing};
+use crate::simd;
 
 /// Slots for which an expert's columns are decoded once on the way back.
 const SLOTS: usize = 2 * TILE;
@@ -35,11 +40,12 @@ fn columns_from(x: &Activations, row: usize, slot: usize) -> Rows<'_> {
 }
 
 impl Fast {
-    /// `y = x · Wᵀ` with the weight of each slot's expert.
+    /// `y = x · Wᵀ + side` with the matrices of each slot's expert.
     pub(super) fn multiply_by_experts(
         &self,
         experts: &[Mapped],
         x: &Activations,
+        side: Option<Side<'_, Fast>>,
         routing: &Routing,
     ) -> Result<Activations> {
         let [rows, columns, _] = shape(experts);
@@ -55,6 +61,14 @@ impl Fast {
                 for (slot, count) in Activations::runs(group.slots.clone()) {
                     let width = count.next_multiple_of(GROUP);
                     forward_tile(decoded, columns, columns_from(x, 0, slot), product, width, own.len());
+                    if let Some(Side { factor, input }) = &side {
+                        let rank = factor.columns();
+                        let a =
+                            Rows { data: &factor.values()[(group.expert * rows + own.start) * rank..], stride: rank };
+                        let (dims, b) = ((own.len(), width, rank), columns_from(input, 0, slot));
+                        let c = RowsMut { data: &mut *product, stride: width };
+                        matmul::product(dims, Left::Plain, a, b, c, Store::Add);
+                    }
                     // SAFETY: each task has rows of its own of its expert's slots.
                     unsafe { out.write_rows(own.clone(), slot..slot + count, product, width) };
                 }
@@ -64,11 +78,12 @@ impl Fast {
         Ok(y)
     }
 
-    /// `dx = dy · W` with the weight of each slot's expert.
+    /// `dx = dy · W + side` with the matrices of each slot's expert.
     pub(super) fn multiply_back_by_experts(
         &self,
         experts: &[Mapped],
         dy: &Activations,
+        side: Option<Side<'_, Fast>>,
         routing: &Routing,
     ) -> Result<Activations> {
         let [rows, columns, granularity] = shape(experts);
@@ -94,6 +109,17 @@ impl Fast {
                             matmul::product(dims, Left::Transposed, a, b, c, store);
                         }
                     }
+                    for (slot, count) in side.iter().flat_map(|_| Activations::runs(slots.clone())) {
+                        let Some(Side { factor, input }) = &side else { continue };
+                        let rank = factor.rows() / experts.len();
+                        let a = Rows {
+                            data: &factor.values()[group.expert * rank * columns + own.start..],
+                            stride: columns,
+                        };
+                        let dims = (own.len(), count.next_multiple_of(GROUP), rank);
+                        let c = RowsMut { data: &mut sums[slot - first..], stride: SLOTS };
+                        matmul::product(dims, Left::Transposed, a, columns_from(input, 0, slot), c, Store::Add);
+                    }
                     // SAFETY: each task has rows (columns of W) of its own of its expert's slots.
                     unsafe { out.write_rows(own.clone(), slots, sums, SLOTS) };
                 }
@@ -101,6 +127,69 @@ impl Fast {
             })
         })?;
         Ok(dx)
+    }
+
+    /// `z = scale · x · Aᵀ` with each slot's expert's A, `(rank, features)`.
+    pub(super) fn project_by_experts(&self, x: &Activations, a: &Matrix, scale: f32, routing: &Routing) -> Activations {
+        let rank = a.rows() / routing.experts();
+        let of = |expert: usize| Rows { data: &a.values()[expert * rank * a.columns()..], stride: a.columns() };
+        self.narrow_by_experts(x, rank, Left::Plain, of, scale, routing)
+    }
+
+    /// `z = scale · y · B` with each slot's expert's B, `(features, rank)`.
+    pub(super) fn project_back_by_experts(
+        &self,
+        y: &Activations,
+        b: &Matrix,
+        scale: f32,
+        routing: &Routing,
+    ) -> Activations {
+        let (rows, rank) = (b.rows() / routing.experts(), b.columns());
+        let of = |expert: usize| Rows { data: &b.values()[expert * rows * rank..], stride: rank };
+        self.narrow_by_experts(y, rank, Left::Transposed, of, scale, routing)
+    }
+
+    /// A product with few outputs: tasks are runs of an expert's slots within a tile.
+    fn narrow_by_experts<'a>(
+        &self,
+        x: &Activations,
+        outputs: usize,
+        left: Left,
+        factor: impl Fn(usize) -> Rows<'a> + Sync + Send,
+        scale: f32,
+        routing: &Routing,
+    ) -> Activations {
+        let mut z = self.zeros(outputs, x.tokens());
+        let out = Target::new(&mut z);
+        let runs_of = |group: &Group| Activations::runs(group.slots.clone()).map(|run| (group.expert, run)).collect();
+        let runs: Vec<(usize, (usize, usize))> = routing.groups().iter().flat_map::<Vec<_>, _>(runs_of).collect();
+        let done = self.pool.each(runs.len(), |task| {
+            let (expert, (slot, count)) = runs[task];
+            let width = count.next_multiple_of(GROUP);
+            with_scratch([outputs * width], |[product]| {
+                let dims = (outputs, width, x.features());
+                let c = RowsMut { data: &mut *product, stride: width };
+                matmul::product(dims, left, factor(expert), columns_from(x, 0, slot), c, Store::Replace);
+                simd::run(|| product.iter_mut().for_each(|value| *value *= scale));
+                // SAFETY: each task has slots of its own.
+                unsafe { out.write_rows(0..outputs, slot..slot + count, product, width) };
+            });
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(()) = done;
+        z
+    }
+
+    /// `Σ_slots yᵀ · x` of every expert, one after the other. Slots that nobody has are zero in `x` or in `y`.
+    pub(super) fn sum_outer_by_experts(&self, y: &Activations, x: &Activations, routing: &Routing) -> Matrix {
+        let mut sums = Matrix::zeros(routing.experts() * y.features(), x.features());
+        let block = |group: &Group| {
+            let runs = Activations::runs(group.slots.clone());
+            let runs = runs.map(|(slot, count)| (slot, count.next_multiple_of(GROUP))).collect();
+            OuterSum { first_row: group.expert * y.features(), runs }
+        };
+        self.sum_outer_into(&mut sums, y, x, &routing.groups().iter().map(block).collect::<Vec<_>>());
+        sums
     }
 }
 

@@ -244,12 +244,36 @@ impl Backend for Fast {
         Ok(self.softmax_chosen_backward(weights, routing, dweights))
     }
 
-    fn expert_products(&self, experts: &[Mapped], x: &Activations, routing: &Routing) -> Result<Activations> {
-        self.multiply_by_experts(experts, x, routing)
+    fn expert_products(
+        &self,
+        experts: &[Mapped],
+        x: &Activations,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<Activations> {
+        self.multiply_by_experts(experts, x, side, routing)
     }
 
-    fn expert_products_back(&self, experts: &[Mapped], dy: &Activations, routing: &Routing) -> Result<Activations> {
-        self.multiply_back_by_experts(experts, dy, routing)
+    fn expert_products_back(
+        &self,
+        experts: &[Mapped],
+        dy: &Activations,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<Activations> {
+        self.multiply_back_by_experts(experts, dy, side, routing)
+    }
+
+    fn expert_project(&self, x: &Activations, a: &Matrix, scale: f32, routing: &Routing) -> Result<Activations> {
+        Ok(self.project_by_experts(x, a, scale, routing))
+    }
+
+    fn expert_project_back(&self, y: &Activations, b: &Matrix, scale: f32, routing: &Routing) -> Result<Activations> {
+        Ok(self.project_back_by_experts(y, b, scale, routing))
+    }
+
+    fn expert_sum_outer(&self, y: &Activations, x: &Activations, routing: &Routing) -> Result<Matrix> {
+        Ok(self.sum_outer_by_experts(y, x, routing))
     }
 
     fn weigh(&self, x: Activations, weights: &Activations, routing: &Routing) -> Result<Activations> {

@@ -36,30 +36,45 @@ impl Fast {
         z
     }
 
-    /// `Σ_tokens yᵀ · x`, `(features of y, features of x)`: tasks are chunks of the side that has more features.
+    /// `Σ_tokens yᵀ · x`, `(features of y, features of x)`.
     pub(super) fn sum_outer_products(&self, y: &Activations, x: &Activations) -> Matrix {
         let mut sums = Matrix::zeros(y.features(), x.features());
+        let runs = (0..x.tiles()).map(|t| (t * TILE, x.width(t))).collect();
+        self.sum_outer_into(&mut sums, y, x, &[OuterSum { first_row: 0, runs }]);
+        sums
+    }
+
+    /// Sums into `sums` block by block, each of as many rows as `y` has features: tasks are chunks of the side that has
+    /// more features.
+    pub(super) fn sum_outer_into(&self, sums: &mut Matrix, y: &Activations, x: &Activations, blocks: &[OuterSum]) {
         let columns = x.features();
         let x_is_wide = x.features() >= y.features();
         let (narrow, wide) = if x_is_wide { (y, x) } else { (x, y) };
         let few = narrow.features();
+        let chunks = wide.features().div_ceil(CHUNK);
         let out = Shared::new(sums.values_mut());
-        let done = self.pool.each(wide.features().div_ceil(CHUNK), |task| {
-            let start = task * CHUNK;
+        let done = self.pool.each(blocks.len() * chunks, |task| {
+            let (OuterSum { first_row, runs }, start) = (&blocks[task / chunks], task % chunks * CHUNK);
             let many = CHUNK.min(wide.features() - start);
-            let tile = |t| (narrow.tile_start(t), wide.tile_start(t) + start * wide.width(t), wide.width(t));
-            let tiles: Vec<TilePair> = (0..wide.tiles()).map(tile).collect();
+            let tile = |&(token, width): &(usize, usize)| TilePair {
+                a: narrow.position(0, token),
+                b: wide.position(start, token),
+                stride: wide.width(token / TILE),
+                width,
+            };
+            let tiles: Vec<TilePair> = runs.iter().map(tile).collect();
             with_scratch([few * many], |[products]| {
                 let c = RowsMut { data: &mut *products, stride: many };
                 matmul::sum_over_tokens((few, many), &tiles, narrow.values(), wide.values(), c);
+                let first = first_row * columns;
                 if x_is_wide {
                     for (row, products) in products.chunks_exact(many).enumerate() {
-                        // SAFETY: each task has columns of its own.
-                        unsafe { out.slice(row * columns + start, many) }.copy_from_slice(products);
+                        // SAFETY: each task has columns of its own block's rows.
+                        unsafe { out.slice(first + row * columns + start, many) }.copy_from_slice(products);
                     }
                 } else {
                     // SAFETY: each task has rows of its own.
-                    let rows = unsafe { out.slice(start * columns, many * columns) };
+                    let rows = unsafe { out.slice(first + start * columns, many * columns) };
                     for (i, value) in rows.iter_mut().enumerate() {
                         *value = products[i % columns * many + i / columns];
                     }
@@ -68,8 +83,15 @@ impl Fast {
             Ok::<(), std::convert::Infallible>(())
         });
         let Ok(()) = done;
-        sums
     }
+}
+
+/// A block of sums of outer products.
+pub(super) struct OuterSum {
+    /// Where it begins in the result.
+    pub(super) first_row: usize,
+    /// The tokens that are summed, within a tile each: the first, and how many vectors of them are wide.
+    pub(super) runs: Vec<(usize, usize)>,
 }
 
 // A tile of the widest adapter's rank stays small beside a tile of activations.

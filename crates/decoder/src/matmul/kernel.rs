@@ -4,6 +4,8 @@
 //! left operand is broadcast against `V` vectors of the right one. Sums run in order of the summed dimension, so a
 //! value of the result depends neither on how rows and columns are divided nor on who computes them.
 
+use super::TilePair;
+
 /// A vector register of f32.
 ///
 /// # Safety
@@ -123,8 +125,7 @@ unsafe fn micro<L: Lanes, const ROWS: usize, const V: usize, const TRANSPOSED: b
 /// Two tiled operands that share their tokens: `C (m × n) = A · Bᵀ`, summed over tokens.
 #[derive(Clone, Copy)]
 pub(super) struct Outer<'a> {
-    /// Offset of each tile's first row of A, of B, and the tile's width in tokens.
-    pub tiles: &'a [(usize, usize, usize)],
+    pub tiles: &'a [TilePair],
     pub m: usize,
     pub n: usize,
     pub a: *const f32,
@@ -168,16 +169,16 @@ unsafe fn dots<L: Lanes, const I: usize, const J: usize>(p: Outer<'_>, i: usize,
     // SAFETY: the caller vouches for the instructions and for rows `i..i + I` of A and `j..j + J` of B in each tile.
     unsafe {
         let mut sums = [[L::splat(0.0); J]; I];
-        for &(a, b, width) in p.tiles {
-            let (a, b) = (p.a.add(a + i * width), p.b.add(b + j * width));
+        for &TilePair { a, b, stride, width } in p.tiles {
+            let (a, b) = (p.a.add(a + i * stride), p.b.add(b + j * stride));
             let mut at = 0;
             while at < width {
                 let mut right = [L::splat(0.0); J];
                 for (c, value) in right.iter_mut().enumerate() {
-                    *value = L::load(b.add(c * width + at));
+                    *value = L::load(b.add(c * stride + at));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let left = L::load(a.add(r * width + at));
+                    let left = L::load(a.add(r * stride + at));
                     for c in 0..J {
                         sums[c] = sums[c].add_product(left, right[c]);
                     }

@@ -119,10 +119,20 @@ unsafe fn avx512<const TRANSPOSED: bool>(p: Product) {
     unsafe { kernel::product::<lanes::Avx512, TRANSPOSED>(p) }
 }
 
-/// A tile of an operand of [`sum_over_tokens`]: where it begins in A and in B, and its width in tokens.
-pub type TilePair = (usize, usize, usize);
+/// Tokens of both operands of [`sum_over_tokens`] that lie side by side.
+#[derive(Debug, Clone, Copy)]
+pub struct TilePair {
+    /// Where A's first row begins.
+    pub a: usize,
+    /// Where B's first row begins.
+    pub b: usize,
+    /// Distance of rows, of either.
+    pub stride: usize,
+    /// How many tokens.
+    pub width: usize,
+}
 
-/// `C (m × n) = Σ_tokens A·Bᵀ`, A and B given as tiles in which each row is a vector of `width` tokens.
+/// `C (m × n) = Σ_tokens A·Bᵀ`, A and B given as tiles in which each row is a vector of tokens.
 ///
 /// # Panics
 /// Where a tile reaches past its operand or its width is no multiple of [`COLUMN_MULTIPLE`].
@@ -131,9 +141,10 @@ pub fn sum_over_tokens((m, n): (usize, usize), tiles: &[TilePair], a: &[f32], b:
 }
 
 fn sum_over_tokens_with(isa: Isa, (m, n): (usize, usize), tiles: &[TilePair], a: &[f32], b: &[f32], c: RowsMut<'_>) {
-    for &(at_a, at_b, width) in tiles {
+    for &TilePair { a: at_a, b: at_b, stride, width } in tiles {
         assert!(width.is_multiple_of(COLUMN_MULTIPLE), "a tile is {width} tokens wide");
-        assert!(at_a + m * width <= a.len() && at_b + n * width <= b.len(), "a tile reaches past its operand");
+        let within = |len: usize, first, rows| first <= len && holds(len - first, stride, rows, width);
+        assert!(within(a.len(), at_a, m) && within(b.len(), at_b, n), "a tile reaches past its operand");
     }
     assert!(holds(c.data.len(), c.stride, m, n), "result is smaller than {m} × {n}");
     let p = Outer { tiles, m, n, a: a.as_ptr(), b: b.as_ptr(), c: c.data.as_mut_ptr(), c_stride: c.stride };
@@ -205,14 +216,17 @@ mod tests {
     fn sums_over_tokens_agree_with_f64() {
         for isa in Isa::available() {
             for (m, n) in [(1, 1), (4, 6), (16, 13), (5, 7)] {
-                let tiles = [(0, 0, 64), (64 * m, 64 * n, 16)];
-                let (a, b) = (values(3, 80 * m), values(4, 80 * n));
+                // A whole tile, and a part of a narrower one.
+                let tile = |a, b, stride, width| TilePair { a, b, stride, width };
+                let tiles = [tile(0, 0, 64, 64), tile(64 * m + 16, 64 * n + 16, 48, 16)];
+                let (a, b) = (values(3, 112 * m), values(4, 112 * n));
                 let mut c = vec![0.0; m * n];
                 sum_over_tokens_with(isa, (m, n), &tiles, &a, &b, RowsMut { data: &mut c, stride: n });
                 for (index, got) in c.iter().enumerate() {
                     let (i, j) = (index / n, index % n);
-                    let dot = |(at_a, at_b, w): &TilePair| -> f64 {
-                        (0..*w).map(|t| f64::from(a[at_a + i * w + t]) * f64::from(b[at_b + j * w + t])).sum()
+                    let dot = |tile: &TilePair| -> f64 {
+                        let (of_a, of_b) = (tile.a + i * tile.stride, tile.b + j * tile.stride);
+                        (0..tile.width).map(|t| f64::from(a[of_a + t]) * f64::from(b[of_b + t])).sum()
                     };
                     assert!(close(*got, tiles.iter().map(dot).sum(), 80), "{isa:?} {m} × {n} at ({i}, {j})");
                 }

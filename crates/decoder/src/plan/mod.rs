@@ -12,7 +12,7 @@ use std::sync::Arc;
 use model::Architecture;
 use model::row_map::Rows;
 
-use crate::adapters::Adapters;
+use crate::adapters::{Adapters, factor_shapes};
 use crate::batch::{Batch, Sample};
 use crate::error::Result;
 use crate::mapped::{MappedMatrix, Segment};
@@ -108,9 +108,10 @@ pub fn logits(
 }
 
 fn adapters(architecture: &Architecture, modules: &BTreeSet<String>, rank: usize) -> Result<Adapters<MatrixShape>> {
-    Adapters::of_modules(architecture, modules, 1.0, |_, linear| {
-        let (inputs, outputs) = (linear.in_features as usize, linear.out_features as usize);
-        (MatrixShape { rows: rank, columns: inputs }, MatrixShape { rows: outputs, columns: rank })
+    Adapters::of_modules(architecture, modules, 1.0, |_, module| {
+        let [a, b] = factor_shapes(module, rank);
+        let shape = |[rows, columns]: [usize; 2]| MatrixShape { rows, columns };
+        (shape(a), shape(b))
     })
 }
 

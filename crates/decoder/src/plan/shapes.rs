@@ -188,10 +188,16 @@ impl Backend for Shapes {
         Ok(self.take(routing.experts(), weights.tokens))
     }
 
-    fn expert_products(&self, experts: &[LinearShape], x: &TensorShape, routing: &Routing) -> Result<TensorShape> {
+    fn expert_products(
+        &self,
+        experts: &[LinearShape],
+        x: &TensorShape,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<TensorShape> {
         let (rows, columns) = experts.first().map_or((0, 0), |expert| (expert.rows, expert.columns));
         self.scratch(fast::experts_scratch(rows, columns).iter().sum());
-        self.product(routing.choices(), columns, rows);
+        self.product(routing.choices(), columns + side.map_or(0, |side| side.input.features), rows);
         Ok(self.take(rows, x.tokens))
     }
 
@@ -199,13 +205,32 @@ impl Backend for Shapes {
         &self,
         experts: &[LinearShape],
         dy: &TensorShape,
+        side: Option<Side<'_, Self>>,
         routing: &Routing,
     ) -> Result<TensorShape> {
         let (rows, columns) = experts.first().map_or((0, 0), |expert| (expert.rows, expert.columns));
         let granularity = experts.iter().map(|expert| expert.granularity).max().unwrap_or(1);
         self.scratch(fast::experts_back_scratch(rows, columns, granularity).iter().sum());
-        self.product(routing.choices(), rows, columns);
+        self.product(routing.choices(), rows + side.map_or(0, |side| side.input.features), columns);
         Ok(self.take(columns, dy.tokens))
+    }
+
+    fn expert_project(&self, x: &TensorShape, a: &MatrixShape, _: f32, routing: &Routing) -> Result<TensorShape> {
+        let rank = a.rows / routing.experts();
+        self.product(routing.choices(), a.columns, rank);
+        Ok(self.take(rank, x.tokens))
+    }
+
+    fn expert_project_back(&self, y: &TensorShape, b: &MatrixShape, _: f32, routing: &Routing) -> Result<TensorShape> {
+        self.product(routing.choices(), y.features, b.columns);
+        Ok(self.take(b.columns, y.tokens))
+    }
+
+    fn expert_sum_outer(&self, y: &TensorShape, x: &TensorShape, routing: &Routing) -> Result<MatrixShape> {
+        let rows = routing.experts() * y.features;
+        self.product(routing.choices(), y.features, x.features);
+        self.books.borrow_mut().gradients += rows * x.features;
+        Ok(MatrixShape { rows, columns: x.features })
     }
 
     fn weigh(&self, x: TensorShape, _: &TensorShape, _: &Routing) -> Result<TensorShape> {

@@ -1,10 +1,12 @@
 //! A mixture of experts, one expert after the other.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Tensor};
 
-use super::{Dense, Reference};
+use super::Reference;
 use crate::error::Result;
-use crate::routing::{self, GROUP, Routing};
+use crate::routing::{self, GROUP, Group, Routing};
 
 impl Reference {
     pub(super) fn choose_experts(&self, logits: &Tensor, count: usize) -> Result<Vec<u32>> {
@@ -75,24 +77,43 @@ impl Reference {
         Ok(Tensor::from_slice(routing.slots(), routing.choices(), &self.device)?)
     }
 
-    /// Each expert's `product` with its slots, one after the other; zeros, `features` wide, for the slots behind them.
+    /// Each expert's `product`, given its number and its slots, one after the other; zeros, `features` wide, for the slots
+    /// behind them.
     pub(super) fn by_expert(
         &self,
-        experts: &[Dense],
-        x: &Tensor,
         routing: &Routing,
         features: usize,
-        product: impl Fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>,
+        product: impl Fn(usize, Range<usize>) -> candle_core::Result<Tensor>,
     ) -> Result<Tensor> {
         let (mut parts, mut at) = (Vec::new(), 0);
         for group in routing.groups() {
-            let slots = group.slots.len().next_multiple_of(GROUP);
-            parts.push(product(&x.narrow(0, at, slots)?, experts[group.expert].weight())?);
-            at += slots;
+            let end = at + group.slots.len().next_multiple_of(GROUP);
+            parts.push(product(group.expert, at..end)?);
+            at = end;
         }
         if at < routing.slot_count() {
             parts.push(Tensor::zeros((routing.slot_count() - at, features), self.dtype, &self.device)?);
         }
         Ok(Tensor::cat(&parts, 0)?)
     }
+
+    pub(super) fn sum_outer_by_expert(&self, y: &Tensor, x: &Tensor, routing: &Routing) -> Result<Tensor> {
+        let none = Tensor::zeros((y.dim(1)?, x.dim(1)?), self.dtype, &self.device)?;
+        let mut sums = vec![none; routing.experts()];
+        for Group { expert, slots } in routing.groups() {
+            sums[*expert] = rows(y, slots)?.t()?.matmul(&rows(x, slots)?)?;
+        }
+        Ok(Tensor::cat(&sums, 0)?)
+    }
+}
+
+/// Some rows of `x`.
+pub(super) fn rows(x: &Tensor, rows: &Range<usize>) -> candle_core::Result<Tensor> {
+    x.narrow(0, rows.start, rows.len())
+}
+
+/// An expert's rows of a factor that holds those of all.
+pub(super) fn own(factor: &Tensor, expert: usize, routing: &Routing) -> candle_core::Result<Tensor> {
+    let count = factor.dim(0)? / routing.experts();
+    factor.narrow(0, expert * count, count)
 }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Device, Tensor};
 use model::architecture::Activation;
 
-use crate::backend::{Attended, AttentionShape, Backend, HeadWeights, NormWeights, Sink, Turn};
+use crate::backend::{Attended, AttentionShape, Backend, HeadWeights, NormWeights, Side, Sink, Turn};
 use crate::batch::Target;
 use crate::error::Result;
 use crate::mapped::MappedMatrix;
@@ -25,6 +25,7 @@ use crate::routing::Routing;
 use crate::state_space::{ConvWeights, ScanShape, ScanWeights};
 
 pub use dense::Dense;
+use experts::{own, rows};
 
 /// The reference path on one device, in one float type.
 #[derive(Debug, Clone)]
@@ -233,14 +234,50 @@ impl Backend for Reference {
         self.softmax_chosen_backward(weights, routing, dweights)
     }
 
-    fn expert_products(&self, experts: &[Dense], x: &Tensor, routing: &Routing) -> Result<Tensor> {
+    fn expert_products(
+        &self,
+        experts: &[Dense],
+        x: &Tensor,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<Tensor> {
         let features = experts.first().map_or(Ok(0), |expert| expert.weight().dim(0))?;
-        self.by_expert(experts, x, routing, features, |x, weight| x.matmul(&weight.t()?))
+        self.by_expert(routing, features, |expert, slots| {
+            let y = rows(x, &slots)?.matmul(&experts[expert].weight().t()?)?;
+            let Some(Side { factor, input }) = &side else { return Ok(y) };
+            y + rows(input, &slots)?.matmul(&own(factor, expert, routing)?.t()?)?
+        })
     }
 
-    fn expert_products_back(&self, experts: &[Dense], dy: &Tensor, routing: &Routing) -> Result<Tensor> {
+    fn expert_products_back(
+        &self,
+        experts: &[Dense],
+        dy: &Tensor,
+        side: Option<Side<'_, Self>>,
+        routing: &Routing,
+    ) -> Result<Tensor> {
         let features = experts.first().map_or(Ok(0), |expert| expert.weight().dim(1))?;
-        self.by_expert(experts, dy, routing, features, |dy, weight| dy.matmul(weight))
+        self.by_expert(routing, features, |expert, slots| {
+            let dx = rows(dy, &slots)?.matmul(experts[expert].weight())?;
+            let Some(Side { factor, input }) = &side else { return Ok(dx) };
+            dx + rows(input, &slots)?.matmul(&own(factor, expert, routing)?)?
+        })
+    }
+
+    fn expert_project(&self, x: &Tensor, a: &Tensor, scale: f32, routing: &Routing) -> Result<Tensor> {
+        self.by_expert(routing, a.dim(0)? / routing.experts(), |expert, slots| {
+            rows(x, &slots)?.matmul(&own(a, expert, routing)?.t()?)? * f64::from(scale)
+        })
+    }
+
+    fn expert_project_back(&self, y: &Tensor, b: &Tensor, scale: f32, routing: &Routing) -> Result<Tensor> {
+        self.by_expert(routing, b.dim(1)?, |expert, slots| {
+            rows(y, &slots)?.matmul(&own(b, expert, routing)?)? * f64::from(scale)
+        })
+    }
+
+    fn expert_sum_outer(&self, y: &Tensor, x: &Tensor, routing: &Routing) -> Result<Tensor> {
+        self.sum_outer_by_expert(y, x, routing)
     }
 
     fn weigh(&self, x: Tensor, weights: &Tensor, routing: &Routing) -> Result<Tensor> {

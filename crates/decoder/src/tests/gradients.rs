@@ -104,7 +104,7 @@ fn the_fast_path_agrees_with_the_reference() {
 #[test]
 fn every_a_and_b_gets_a_gradient() {
     for architecture in architectures() {
-        let modules = architecture.linears().iter().map(|linear| linear.module.clone()).collect();
+        let modules = architecture.modules().iter().map(|module| module.path.to_owned()).collect();
         let mut adapters = Adapters::initialize(&architecture, &modules, 4, 1.0, 0).unwrap();
         let network = fast(&architecture, 2, StoredType::Q8_0);
         let fresh = network.gradients(&adapters, &batch(128), None).unwrap();
@@ -112,7 +112,7 @@ fn every_a_and_b_gets_a_gradient() {
         assert!(fresh.gradients.iter().all(|x| x.a.values().iter().all(|v| *v == 0.0)), "B = 0 hides A");
         adapters.iter_mut().for_each(|adapter| adapter.b.values_mut().fill(0.01));
         let step = network.gradients(&adapters, &batch(128), None).unwrap();
-        assert_eq!(step.gradients.len(), architecture.linears().len());
+        assert_eq!(step.gradients.len(), architecture.modules().len());
         for matrix in step.gradients.matrices() {
             assert!(matrix.values().iter().all(|v| v.is_finite()) && matrix.values().iter().any(|v| *v != 0.0));
         }

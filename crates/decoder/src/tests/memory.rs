@@ -12,7 +12,7 @@ use crate::{Adapters, Dropout};
 #[test]
 fn the_plan_is_what_is_taken() {
     for architecture in [synthetic::llama(&[]), synthetic::everything(), synthetic::hybrid()] {
-        let modules: BTreeSet<String> = architecture.linears().iter().map(|linear| linear.module.clone()).collect();
+        let modules: BTreeSet<String> = architecture.modules().iter().map(|module| module.path.to_owned()).collect();
         let adapters = Adapters::initialize(&architecture, &modules, 4, 1.0, 0).unwrap();
         for dropout in [None, Some(Dropout { probability: 0.1, seed: 0, step: 0 })] {
             let (batch, network) = (batch(128), fast(&architecture, 2, StoredType::F32));

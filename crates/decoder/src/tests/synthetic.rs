@@ -165,6 +165,7 @@ pub(super) fn hybrid() -> Architecture {
     architecture
 }
 
+/// Wider inside than a task of sums of outer products.
 fn experts(prefix: &str, num_experts: u64, experts_per_token: u64) -> Experts {
     let stacked = |name: &str, in_features, out_features| StackedLinear {
         module: format!("{prefix}.experts.{name}"),
@@ -175,8 +176,8 @@ fn experts(prefix: &str, num_experts: u64, experts_per_token: u64) -> Experts {
     Experts {
         router: linear(format!("{prefix}.router.layer"), 64, num_experts, false),
         experts_per_token,
-        gate_up: stacked("input_linear", 64, 64),
-        down: stacked("output_linear", 32, 64),
+        gate_up: stacked("input_linear", 64, 256),
+        down: stacked("output_linear", 128, 64),
         activation: Activation::Silu,
     }
 }
@@ -205,20 +206,23 @@ fn mamba2(prefix: &str) -> Mamba2 {
     }
 }
 
-/// Adapters on every linear, with values in both A and B.
+/// Adapters on everything that can have one, with values in both A and B.
 pub(super) fn adapters(architecture: &Architecture, rank: usize) -> Adapters {
-    let of = |linear: &&Linear| {
-        let (inputs, outputs) = (linear.in_features as usize, linear.out_features as usize);
-        let a = values(&format!("{}.lora_A", linear.module), rank * inputs, 0.3);
-        let b = values(&format!("{}.lora_B", linear.module), outputs * rank, 0.3);
+    let of = |module: &Module<'_>| {
+        let factor = |part, rows, columns| {
+            let values = values(&format!("{}.{part}", module.path), rows * columns, 0.3);
+            Matrix::new(rows, columns, values).unwrap()
+        };
+        let (experts, inputs) = (module.experts.unwrap_or(1) as usize, module.in_features as usize);
         Adapter {
-            module: linear.module.clone(),
-            a: Matrix::new(rank, inputs, a).unwrap(),
-            b: Matrix::new(outputs, rank, b).unwrap(),
+            module: module.path.to_owned(),
+            a: factor("lora_A", experts * rank, inputs),
+            b: factor("lora_B", experts * module.out_features as usize, rank),
             scale: 0.5,
+            experts,
         }
     };
-    Adapters::new(architecture, architecture.linears().iter().map(of).collect()).unwrap()
+    Adapters::new(architecture, architecture.modules().iter().map(of).collect()).unwrap()
 }
 
 /// Token ids below `vocab_size`.

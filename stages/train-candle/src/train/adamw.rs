@@ -126,7 +126,7 @@ mod tests {
             }
         }
         let (a, b) = (Matrix::new(2, 3, a.clone()).unwrap(), Matrix::new(3, 2, b.clone()).unwrap());
-        Adapters::new(&architecture, vec![Adapter { module, a, b, scale: 1.0 }]).unwrap()
+        Adapters::new(&architecture, vec![Adapter { module, a, b, scale: 1.0, experts: 1 }]).unwrap()
     }
 
     #[test]
