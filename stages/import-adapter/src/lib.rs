@@ -102,11 +102,11 @@ fn describe(ctx: &Context, adapter: &AdapterDescription) -> Result<Description> 
 }
 
 fn write(ctx: &Context, found: &Found, placed: &[Placed]) -> Result<()> {
-    let mut modules = BTreeMap::new();
+    let (mut modules, total) = (BTreeMap::new(), placed.len() as u64);
     for (done, placed) in placed.iter().enumerate() {
         ctx.check_cancelled()?;
         modules.insert(placed.module.clone(), assemble::assemble(found, placed)?);
-        ctx.progress("modules", done as u64 + 1, modules.len() as u64);
+        ctx.progress("modules", done as u64 + 1, total);
     }
     let directory = ctx.output(ADAPTER)?;
     std::fs::create_dir_all(&directory)

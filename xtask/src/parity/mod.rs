@@ -1,6 +1,7 @@
 //! `cargo xtask parity`: asks transformers, PEFT and llama.cpp anew what the golden files say, and holds what we make of
 //! real models against what they make of them.
 
+mod adapters;
 mod bases;
 mod convert;
 mod golden;
@@ -54,6 +55,8 @@ const PARTS: &[Part] = &[
     Part { name: "bases", compare: bases::compare },
     // A GGUF LoRA in llama.cpp.
     Part { name: "lora", compare: lora::compare },
+    // PEFT adapters of every family, as GGUF LoRA in llama.cpp.
+    Part { name: "adapters", compare: adapters::compare },
     // Training step by step, and what comes of it in PEFT and transformers.
     Part { name: "peft", compare: peft::compare },
 ];
