@@ -51,7 +51,10 @@ impl FamilyModel {
     pub fn has_mlx_spelling(&self) -> bool {
         let file = fs::read(self.data.join("model.safetensors")).expect("the model");
         let mut tensors = Tensors::parse(&file);
-        tensors.by_name().keys().any(|name| name.contains("conv1d.weight") || name.contains("block_sparse_moe."))
+        tensors
+            .by_name()
+            .keys()
+            .any(|name| ["conv1d.weight", "block_sparse_moe.", "shared_mlp."].iter().any(|part| name.contains(part)))
     }
 
     /// The text that the golden logits are of.
@@ -69,8 +72,10 @@ impl FamilyModel {
     }
 }
 
-/// mlx-lm has gate and up of experts apart, and the convolution's kernel in the middle.
+/// mlx-lm has gate and up of experts apart, those of the shared network where there are no experts, and the convolution's
+/// kernel in the middle.
 fn to_mlx(tensors: &mut BTreeMap<String, Tensor>) {
+    let has_experts = tensors.keys().any(|name| name.contains("block_sparse_moe."));
     for (name, mut tensor) in std::mem::take(tensors) {
         let renamed = |from: &str, to: &str| name.replace(from, to);
         if name.ends_with("conv1d.weight") {
@@ -82,20 +87,29 @@ fn to_mlx(tensors: &mut BTreeMap<String, Tensor>) {
             }
         } else if name.ends_with("block_sparse_moe.output_linear.weight") {
             tensors.insert(renamed("output_linear", "switch_mlp.down_proj"), tensor);
+        } else if !has_experts && name.ends_with("shared_mlp.input_linear.weight") {
+            for (half, part) in ["gate", "up"].iter().zip(halves(&tensor)) {
+                tensors.insert(renamed("shared_mlp.input_linear", &format!("mlp.{half}_proj")), part);
+            }
+        } else if !has_experts && name.ends_with("shared_mlp.output_linear.weight") {
+            tensors.insert(renamed("shared_mlp.output_linear", "mlp.down_proj"), tensor);
         } else {
             tensors.insert(name, tensor);
         }
     }
 }
 
-/// The first and the second half of every expert's rows.
+/// The first and the second half of the rows, of every expert's where there are experts.
 fn halves(tensor: &Tensor) -> [Tensor; 2] {
-    let [experts, rows, columns] = tensor.shape[..] else { panic!("experts are stacked") };
+    let experts: u64 = tensor.shape.iter().rev().skip(2).product();
     let expert = tensor.data.len() / experts as usize;
+    let mut shape = tensor.shape.clone();
+    let rows = shape.len() - 2;
+    shape[rows] /= 2;
     [0, 1].map(|half| {
         let of_expert = |data: &[u8]| data[half * expert / 2..(half + 1) * expert / 2].to_vec();
         let data = tensor.data.chunks_exact(expert).flat_map(of_expert).collect();
-        Tensor { dtype: tensor.dtype.clone(), shape: vec![experts, rows / 2, columns], data }
+        Tensor { dtype: tensor.dtype.clone(), shape: shape.clone(), data }
     })
 }
 

@@ -186,8 +186,10 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use blocks::GroupAffineDecoder;
+
     use super::*;
-    use crate::rows::{Bytes, StoredRows};
+    use crate::rows::{Bytes, PackedRows, StoredRows};
 
     fn stored(stored_type: StoredType, columns: usize, values: &[f32]) -> Arc<dyn RowSource> {
         let mut bytes = vec![0; stored_type.row_bytes(values.len() as u64).unwrap() as usize];
@@ -218,6 +220,25 @@ mod tests {
             assert_eq!((own.rows(), own.granularity()), (rows.len(), if rows.start < 2 { 32 } else { 1 }));
             assert_eq!(got, want, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn packed_rows_are_decoded_in_part() {
+        // Two rows of 64 values in groups of 32; of 4 bits, integer i is i % 16, scaled by the number of its group.
+        let codes: Vec<u8> = (0..64).map(|i| (2 * i % 16) | (2 * i + 1) % 16 << 4).collect();
+        let f32s = |values: [f32; 4]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let parts = [codes, f32s([1.0, 2.0, 3.0, 4.0]), f32s([0.5; 4])].map(|bytes| -> Bytes { Arc::new(bytes) });
+        let decoder = GroupAffineDecoder::new(4, 32, [StoredType::F32; 2]).unwrap();
+        let rows = PackedRows::new(parts.clone(), decoder.clone(), 64).unwrap();
+        let segment = Segment { source: Arc::new(rows), rows: Rows::List(vec![1, 0]) };
+        let matrix = MappedMatrix::new(64, vec![segment]).unwrap();
+        assert_eq!((matrix.rows(), matrix.granularity()), (2, 32));
+        let mut part = vec![0.0; 2 * 32];
+        matrix.decode(0..2, 32..64, &mut part).unwrap();
+        let want = |scale: f32| (0..32).map(move |i| scale * (i % 16) as f32 + 0.5);
+        assert_eq!(part, want(4.0).chain(want(2.0)).collect::<Vec<f32>>());
+        let partial = PackedRows::new(parts, decoder, 48);
+        assert!(matches!(partial, Err(MatrixError::PartialGroup { group_size: 32, columns: 48 })));
     }
 
     #[test]

@@ -127,21 +127,19 @@ impl Quantization {
         Some(GroupAffine { codes: name.to_owned(), scales, biases, bits, group_size })
     }
 
+    /// The dialect that was seen, with every way in which a module is packed.
     fn note(&self, stored: &BTreeMap<&str, &StoredTensor>) -> String {
-        let packed = |module: &&String| stored.contains_key(format!("{module}.scales").as_str());
-        let others: BTreeSet<String> = self
-            .modules
-            .keys()
-            .filter(packed)
-            .filter_map(|module| self.groups(module))
-            .filter(|g| *g != self.usual)
-            .map(|groups| groups.to_string())
-            .collect();
-        let others: String = others.into_iter().map(|groups| format!(", some of {groups}")).collect();
+        let modules = stored.keys().filter_map(|name| name.strip_suffix(".scales"));
+        let packed: BTreeSet<String> =
+            modules.filter_map(|m| self.groups(m)).map(|groups| groups.to_string()).collect();
+        if packed.is_empty() {
+            return format!("the configuration has `{KEY}`, but no tensor is packed: all are read as they lie");
+        }
+        let usual = self.usual.to_string();
+        let others: String = packed.iter().filter(|g| **g != usual).map(|g| format!(", some of {g}")).collect();
         format!(
-            "the dialect is mlx-lm, {}{others}: a value is scale · q + bias in f32, which mlx-lm itself rounds to \
-             the type of the scales",
-            self.usual
+            "the dialect is mlx-lm, {usual}{others}: a value is scale · q + bias in f32, which mlx-lm itself rounds to the \
+             type of the scales"
         )
     }
 

@@ -2,6 +2,7 @@
 
 use model::ModelDescription;
 use model::description::Reading;
+use model::inventory::Dialect;
 use model_api::FamilyError;
 use model_api::config::{Config, HARMLESS};
 use serde_json::{Value, json};
@@ -41,7 +42,13 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         lost_in_gguf: granite.lost(),
         notes: config::notes(&granite.shape, model),
     };
-    Ok(as_stored(reading, quantization.as_ref(), model))
+    let mut reading = as_stored(reading, quantization.as_ref(), model);
+    if reading.dialect == Dialect::Mlx && granite.is_hybrid() && raw.get("time_step_limit").is_none() {
+        let note = "mlx-lm keeps time steps within 0.001 and 100 where `time_step_limit` is absent; here they have no \
+                    bounds then, as in transformers";
+        reading.notes.push(note.into());
+    }
+    Ok(reading)
 }
 
 fn granite(keys: &Config<'_>, kind: Kind) -> Result<Granite, FamilyError> {
