@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use checkpoint::Checkpoint;
+use checkpoint::adapter::Adapter;
 use checkpoint::view::module_shapes;
 use model::description::Reading;
 use model::{AdapterDescription, ModelDescription};
@@ -65,10 +66,11 @@ impl AdapterInput {
     }
 
     /// The adapter's weights, checked against the modules of the model that it changes.
-    pub fn open(&self, ctx: &Context, port: &str, reading: &Reading) -> Result<checkpoint::adapter::Adapter> {
+    pub fn open(&self, ctx: &Context, port: &str, reading: &Reading) -> Result<Adapter> {
         let path = ctx.input_path(port)?;
-        let adapter = checkpoint::adapter::Adapter::read(path).map_err(stage_error("unreadable_adapter"))?;
-        let problems = adapter.check_modules(&module_shapes(&reading.inventory));
+        let inventory = &reading.inventory;
+        let adapter = Adapter::read_for(inventory, path).map_err(stage_error("unreadable_adapter"))?;
+        let problems = adapter.check_modules(&module_shapes(inventory));
         match problems.as_slice() {
             [] => Ok(adapter),
             [first, rest @ ..] => {

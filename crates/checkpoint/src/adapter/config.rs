@@ -14,6 +14,8 @@ pub struct AdapterConfig {
     pub lora_alpha: f64,
     /// The modules' last names, or PEFT's pattern as the one item.
     pub target_modules: Vec<String>,
+    /// Parameters that are adapted where they lie, by their paths or the ends of them behind a dot.
+    pub target_parameters: Vec<String>,
     /// Ranks of modules by name or regular expression; the first that matches counts.
     pub rank_pattern: Vec<(String, usize)>,
     /// Numerators by name or regular expression; the first that matches counts.
@@ -50,11 +52,12 @@ const HARMLESS: [&str; 17] = [
 ];
 
 /// Keys that are read.
-const READ: [&str; 10] = [
+const READ: [&str; 11] = [
     "peft_type",
     "r",
     "lora_alpha",
     "target_modules",
+    "target_parameters",
     "rank_pattern",
     "alpha_pattern",
     "use_rslora",
@@ -64,13 +67,12 @@ const READ: [&str; 10] = [
 ];
 
 /// Keys of parts of LoRA that are known and refused unless they are off.
-const NOT_YET: [&str; 13] = [
+const NOT_YET: [&str; 12] = [
     "use_qalora",
     "use_bdlora",
     "fan_in_fan_out",
     "modules_to_save",
     "trainable_token_indices",
-    "target_parameters",
     "layer_replication",
     "lora_bias",
     "alora_invocation_tokens",
@@ -90,6 +92,7 @@ impl AdapterConfig {
             r,
             lora_alpha,
             target_modules,
+            target_parameters: Vec::new(),
             rank_pattern: Vec::new(),
             alpha_pattern: Vec::new(),
             use_rslora: false,
@@ -114,6 +117,7 @@ impl AdapterConfig {
             lora_alpha: required(&map, "lora_alpha", "a number", Value::as_f64)?,
             target_modules: optional(&map, "target_modules", "a list of names or a pattern", names)?
                 .unwrap_or_default(),
+            target_parameters: optional(&map, "target_parameters", "a list of names", list)?.unwrap_or_default(),
             rank_pattern: optional(&map, "rank_pattern", "ranks by module", |v| pairs(v, positive))?
                 .unwrap_or_default(),
             alpha_pattern: optional(&map, "alpha_pattern", "numbers by module", |v| pairs(v, Value::as_f64))?
@@ -131,7 +135,7 @@ impl AdapterConfig {
     pub fn to_json(&self) -> Value {
         let ranks: Map<String, Value> = self.rank_pattern.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
         let alphas: Map<String, Value> = self.alpha_pattern.iter().map(|(k, v)| (k.clone(), number(*v))).collect();
-        json!({
+        let mut json = json!({
             "base_model_name_or_path": self.base_model_name_or_path,
             "bias": "none",
             "fan_in_fan_out": false,
@@ -148,10 +152,14 @@ impl AdapterConfig {
             "task_type": "CAUSAL_LM",
             "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
-        })
+        });
+        if !self.target_parameters.is_empty() {
+            json["target_parameters"] = json!(self.target_parameters);
+        }
+        json
     }
 
-    /// The rank that `module` has.
+    /// The rank that `module` has; a parameter goes by its path.
     pub fn rank_of(&self, module: &str) -> Result<usize, Problem> {
         Ok(first_match("rank_pattern", &self.rank_pattern, module)?.unwrap_or(self.r))
     }
@@ -235,9 +243,12 @@ fn positive(value: &Value) -> Option<usize> {
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(pattern) => Some(vec![pattern.clone()]),
-        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
-        _ => None,
+        _ => list(value),
     }
+}
+
+fn list(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
 fn pairs<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<Vec<(String, T)>> {

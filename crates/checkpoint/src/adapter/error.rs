@@ -91,7 +91,7 @@ pub enum Problem {
         got: String,
     },
     /// A and B that do not multiply, or not with the configured rank.
-    #[error("module `{module}`: A is {a:?} and B is {b:?}, expected [{}, in] and [out, {rank}]", experts * rank)]
+    #[error("module `{module}`: A is {a:?} and B is {b:?}, expected [{0}, in] and [out, {0}]", experts.saturating_mul(*rank))]
     Rank {
         /// The module.
         module: String,
@@ -113,6 +113,28 @@ pub enum Problem {
         got: usize,
         /// Rows of B with `use_dora`, none without.
         expected: usize,
+    },
+    /// Adapted parameters, of which only the model knows what they are.
+    #[error(
+        "`target_parameters` names parameters, and only the model that they are of says which; give it beside the adapter"
+    )]
+    ParametersNeedModel,
+    /// Factors of a parameter that nobody named.
+    #[error(
+        "`{module}` has factors of a parameter that the model lacks or `target_parameters` does not name: the adapter was \
+         trained on another model"
+    )]
+    UnknownParameter {
+        /// What PEFT calls it.
+        module: String,
+    },
+    /// Factors of experts that the configuration does not have as a parameter.
+    #[error("`{module}` has factors of {experts} experts, and `target_parameters` does not name it so")]
+    NotAParameter {
+        /// The module.
+        module: String,
+        /// How many it has.
+        experts: usize,
     },
     /// No matrix at all.
     #[error("holds no module")]

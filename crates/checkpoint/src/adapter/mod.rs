@@ -7,6 +7,7 @@
 mod config;
 mod error;
 mod matrix;
+mod parameters;
 mod read;
 mod write;
 
@@ -18,6 +19,7 @@ use model::adapter::AdaptedModule;
 pub use config::AdapterConfig;
 pub use error::{Error, Problem};
 pub use matrix::Matrix;
+pub use parameters::WrappedParameter;
 
 /// The configuration's file name.
 pub const CONFIG_FILE: &str = "adapter_config.json";

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use model::Inventory;
 use model::description::StoredTensor;
 
+use super::parameters::{INNER, WrappedParameter};
 use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Matrix, Problem, WEIGHTS_FILE};
 use crate::safetensors::Safetensors;
 
@@ -23,18 +25,32 @@ struct Halves {
 }
 
 impl Adapter {
-    /// Reads the adapter of `dir`; matrices of any float type become `f32`.
+    /// Reads the adapter of `dir`, which adapts linears alone; matrices of any float type become `f32`.
     pub fn read(dir: &Path) -> Result<Self, Error> {
+        Self::read_as(dir, None)
+    }
+
+    /// Reads the adapter of `dir`, which was made for a model of this inventory and may adapt parameters.
+    pub fn read_for(inventory: &Inventory, dir: &Path) -> Result<Self, Error> {
+        Self::read_as(dir, Some(inventory))
+    }
+
+    fn read_as(dir: &Path, inventory: Option<&Inventory>) -> Result<Self, Error> {
         let config_path = dir.join(CONFIG_FILE);
         let in_config = |problem: Problem| Error::at(&config_path, problem);
         let json = std::fs::read(&config_path).map_err(|error| in_config(error.into()))?;
         let config = AdapterConfig::parse(&json).map_err(in_config)?;
+        let wrapped = match inventory {
+            Some(inventory) => config.wrapped(inventory),
+            None if config.target_parameters.is_empty() => Vec::new(),
+            None => return Err(in_config(Problem::ParametersNeedModel)),
+        };
         let weights_path = dir.join(WEIGHTS_FILE);
         let file = Safetensors::open_file(&weights_path).map_err(Problem::of_weights)?;
-        Self::from_tensors(config, &file).map_err(|problem| Error::at(&weights_path, problem))
+        Self::from_tensors(config, &wrapped, &file).map_err(|problem| Error::at(&weights_path, problem))
     }
 
-    fn from_tensors(config: AdapterConfig, file: &Safetensors) -> Result<Self, Problem> {
+    fn from_tensors(config: AdapterConfig, wrapped: &[WrappedParameter], file: &Safetensors) -> Result<Self, Problem> {
         let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
         for tensor in file.tensors() {
             let name = &tensor.name;
@@ -51,33 +67,50 @@ impl Adapter {
             }
         }
         let mut modules = BTreeMap::new();
+        for parameter in wrapped {
+            let Halves { a, b, magnitude } = halves.remove(&parameter.path).unwrap_or_default();
+            let missing = |missing| Problem::MissingHalf { module: parameter.parameter.clone(), missing };
+            let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
+            let lora = LoraModule { magnitude, ..parameter.read(a, b, &config)? };
+            modules.insert(parameter.module.clone(), lora);
+        }
         for (module, Halves { a, b, magnitude }) in halves {
+            if module.ends_with(INNER) {
+                return Err(Problem::UnknownParameter { module });
+            }
             let missing = |missing| Problem::MissingHalf { module: module.clone(), missing };
             let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
             let scale = config.scale_of(&module)?;
             modules.insert(module, LoraModule { magnitude, ..LoraModule::new(a, b, scale) });
         }
         let adapter = Self { config, modules };
-        adapter.check()?;
+        adapter.check(wrapped)?;
         Ok(adapter)
     }
 
     /// Checks ranks, scales and lengths against the configuration.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub(super) fn check(&self, wrapped: &[WrappedParameter]) -> Result<(), Problem> {
         if self.modules.is_empty() {
             return Err(Problem::Empty);
         }
         for (module, LoraModule { a, b, scale, experts, magnitude }) in &self.modules {
-            let rank = self.config.rank_of(module)?;
-            if Some(a.rows) != rank.checked_mul(*experts) || b.columns != rank {
-                let (a, b, experts) = ([a.rows, a.columns], [b.rows, b.columns], *experts);
-                return Err(Problem::Rank { module: module.clone(), a, b, rank, experts });
+            let parameter = wrapped.iter().find(|wrapped| wrapped.module == *module);
+            if *experts != parameter.map_or(1, |parameter| parameter.experts) {
+                return Err(Problem::NotAParameter { module: module.clone(), experts: *experts });
             }
-            let expected = self.config.scale_of(module)?;
+            let name = parameter.map_or(module, |parameter| &parameter.parameter);
+            let rank = self.config.rank_of(name)?;
+            if Some(a.rows) != rank.checked_mul(*experts) || b.columns != rank {
+                let (a, b) = ([a.rows, a.columns], [b.rows / experts, b.columns * experts]);
+                return Err(Problem::Rank { module: module.clone(), a, b, rank, experts: *experts });
+            }
+            let expected = self.config.scale_of(name)?;
             if *scale != expected {
                 return Err(Problem::Scale { module: module.clone(), got: *scale, expected });
             }
-            let (got, expected) = (magnitude.as_ref().map_or(0, Vec::len), if self.config.use_dora { b.rows } else { 0 });
+            // PEFT has no lengths beside parameters.
+            let has_lengths = self.config.use_dora && parameter.is_none();
+            let (got, expected) = (magnitude.as_ref().map_or(0, Vec::len), if has_lengths { b.rows } else { 0 });
             if got != expected {
                 return Err(Problem::Magnitude { module: module.clone(), got, expected });
             }

@@ -1,12 +1,14 @@
 //! Writing an adapter directory that PEFT loads.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use model::StoredType;
 use model::description::StoredTensor;
+use model::{Inventory, StoredType};
 
+use super::parameters::WrappedParameter;
 use super::read::{A_SUFFIX, B_SUFFIX, MAGNITUDE_SUFFIX, PREFIX};
 use super::{Adapter, CONFIG_FILE, Error, Matrix, Problem, WEIGHTS_FILE};
 use crate::partial_file::PartialFile;
@@ -14,9 +16,19 @@ use crate::safetensors::{self, Writer};
 
 impl Adapter {
     /// Writes matrices in `f32` and the configuration into `dir`, which exists; the same adapter gives the same bytes.
+    /// It adapts linears alone.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
-        self.check().map_err(|problem| Error::at(dir, problem))?;
-        let tensors = self.named_tensors();
+        self.write_as(dir, &[])
+    }
+
+    /// Writes an adapter for a model of this inventory, which may adapt parameters; `target_parameters` says so.
+    pub fn write_for(&self, inventory: &Inventory, dir: &Path) -> Result<(), Error> {
+        self.write_as(dir, &self.config.wrapped(inventory))
+    }
+
+    fn write_as(&self, dir: &Path, wrapped: &[WrappedParameter]) -> Result<(), Error> {
+        self.check(wrapped).map_err(|problem| Error::at(dir, problem))?;
+        let tensors = self.named_tensors(wrapped).map_err(|problem| Error::at(dir, problem))?;
         let planned: Vec<_> = tensors.iter().map(|(name, tensor)| tensor.planned(name)).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let weights = || -> Result<(), safetensors::Error> {
@@ -43,31 +55,43 @@ impl Adapter {
     }
 
     /// Every tensor under PEFT's name, in the order of names.
-    fn named_tensors(&self) -> BTreeMap<String, Tensor<'_>> {
+    fn named_tensors(&self, wrapped: &[WrappedParameter]) -> Result<BTreeMap<String, Tensor<'_>>, Problem> {
         let mut tensors = BTreeMap::new();
-        for (module, lora) in &self.modules {
+        for parameter in wrapped {
+            let missing = || Problem::MissingHalf { module: parameter.parameter.clone(), missing: "lora_A" };
+            let lora = self.modules.get(&parameter.module).ok_or_else(missing)?;
+            let name = |suffix: &str| format!("{PREFIX}{}{suffix}", parameter.path);
+            tensors.insert(name(A_SUFFIX), Tensor::of(&lora.a));
+            tensors.insert(name(B_SUFFIX), Tensor::owned(parameter.stored_b(&lora.b)));
+        }
+        let is_wrapped = |module: &str| wrapped.iter().any(|parameter| parameter.module == module);
+        for (module, lora) in self.modules.iter().filter(|(module, _)| !is_wrapped(module)) {
             let name = |suffix: &str| format!("{PREFIX}{module}{suffix}");
             tensors.insert(name(A_SUFFIX), Tensor::of(&lora.a));
             tensors.insert(name(B_SUFFIX), Tensor::of(&lora.b));
             tensors.extend(lora.magnitude.as_ref().map(|m| (name(MAGNITUDE_SUFFIX), Tensor::vector(m))));
         }
-        tensors
+        Ok(tensors)
     }
 }
 
 /// What is written under one name.
 struct Tensor<'a> {
     shape: Vec<u64>,
-    values: &'a [f32],
+    values: Cow<'a, [f32]>,
 }
 
 impl<'a> Tensor<'a> {
     fn of(matrix: &'a Matrix) -> Self {
-        Self { shape: vec![matrix.rows as u64, matrix.columns as u64], values: &matrix.values }
+        Self { shape: vec![matrix.rows as u64, matrix.columns as u64], values: Cow::Borrowed(&matrix.values) }
+    }
+
+    fn owned(matrix: Matrix) -> Self {
+        Self { shape: vec![matrix.rows as u64, matrix.columns as u64], values: Cow::Owned(matrix.values) }
     }
 
     fn vector(values: &'a [f32]) -> Self {
-        Self { shape: vec![values.len() as u64], values }
+        Self { shape: vec![values.len() as u64], values: Cow::Borrowed(values) }
     }
 
     fn row_len(&self) -> usize {

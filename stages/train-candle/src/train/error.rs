@@ -17,6 +17,29 @@ pub enum TrainError {
         /// The last parts of all linears' names.
         known: Vec<String>,
     },
+    /// Names that match no parameter.
+    #[error(
+        "`target_parameters` has {}, which no parameter of this model that can be adapted is named; it has {}",
+        quoted(unknown),
+        if known.is_empty() { "none".to_owned() } else { quoted(known) }
+    )]
+    UnknownParameters {
+        /// Names without a parameter.
+        unknown: Vec<String>,
+        /// The last parts of all parameters' paths.
+        known: Vec<String>,
+    },
+    /// Empty lists of targets.
+    #[error("`target_modules` and `target_parameters` name nothing: there is nothing to train")]
+    NoTargets,
+    /// Dropout where PEFT has none.
+    #[error("`dropout` is {dropout}, and PEFT has none where it adapts parameters, here {}", quoted(parameters))]
+    DropoutOnParameters {
+        /// The share.
+        dropout: f64,
+        /// The parameters by the adapter's names.
+        parameters: Vec<String>,
+    },
     /// The adapter to go on from.
     #[error("`init_adapter` cannot be read")]
     InitAdapter(#[source] checkpoint::adapter::Error),
@@ -86,6 +109,9 @@ impl TrainError {
     fn code(&self) -> &'static str {
         match self {
             Self::UnknownTargets { .. } => "unknown_target_module",
+            Self::UnknownParameters { .. } => "unknown_target_parameter",
+            Self::NoTargets => "no_targets",
+            Self::DropoutOnParameters { .. } => "dropout_on_parameters",
             Self::InitAdapter(_) | Self::UnfitInitAdapter { .. } | Self::DoraInitAdapter { .. } | Self::Scale { .. } => "bad_init_adapter",
             Self::Step { source, .. } | Self::Evaluation { source, .. } | Self::Decoder(source) => decoder_code(source),
             Self::NonFiniteGradient { .. } => "diverged",
@@ -98,6 +124,10 @@ impl TrainError {
         match self.code() {
             "diverged" => Some(
                 "nothing was kept; lower `learning_rate`, raise `warmup_ratio`, or check the base with `validate-arch`",
+            ),
+            "dropout_on_parameters" => Some(
+                "leave `dropout` at 0, or train without them: `target_modules` that name the other linears, and no \
+                 `target_parameters`",
             ),
             "unsupported_layer" => Some("it can be checked, fused and converted, but not trained here"),
             _ => None,

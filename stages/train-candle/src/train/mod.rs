@@ -37,7 +37,7 @@ impl Stage for TrainCandle {
         Signature {
             id: "train-candle".into(),
             summary: "trains a LoRA adapter on chats, completions or texts, over a base of any type".into(),
-            revision: Some(1),
+            revision: Some(2),
             inputs: vec![Port::new(MODEL, kind::MODEL, "the base: a Hugging Face directory or a GGUF")],
             outputs: vec![Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory")],
             params: schemars::schema_for!(Params).into(),
@@ -99,7 +99,7 @@ fn train(ctx: &Context, params: &Params, model: &ModelInput, start: Start) -> Re
     let directory = ctx.output(ADAPTER)?;
     std::fs::create_dir_all(&directory)
         .map_err(|e| Error::from_source("io", &e).with_cause(directory.display().to_string()))?;
-    start.finish(&adapters).write(&directory).map_err(TrainError::Write)?;
+    start.finish(&adapters).write_for(&model.reading.inventory, &directory).map_err(TrainError::Write)?;
     Ok(figures)
 }
 

@@ -38,8 +38,11 @@ pub struct Params {
     #[schemars(range(min = 0.0, max = 0.9))]
     pub dropout: f64,
     /// Linears that get an adapter, by the last part of their names (`q_proj`) or by whole names; all where left out.
-    #[schemars(length(min = 1))]
     pub target_modules: Option<Vec<String>>,
+    /// Experts that get an adapter beside them, as PEFT names parameters (`experts.gate_up_proj`, `experts.down_proj`) or
+    /// by the ends of their modules' names; none where left out.
+    #[schemars(length(min = 1))]
+    pub target_parameters: Option<Vec<String>>,
     /// A PEFT directory to go on from; rank, scale and modules are that adapter's.
     #[schemars(extend("format" = "path"))]
     pub init_adapter: Option<PathBuf>,
@@ -121,6 +124,7 @@ impl Default for Params {
             use_rslora: false,
             dropout: 0.0,
             target_modules: None,
+            target_parameters: None,
             init_adapter: None,
             epochs: 3,
             steps: None,

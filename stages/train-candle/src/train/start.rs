@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::adapter::{self, AdapterConfig, LoraModule};
+use checkpoint::adapter::{self, AdapterConfig};
 use checkpoint::view::module_shapes;
-use decoder::from_view::adapters_of;
-use decoder::{Adapters, Matrix};
+use decoder::Adapters;
+use decoder::from_view::{adapters_of, lora_modules};
 use model::adapter::AdaptedModule;
+use model::architecture::Module;
 use model::description::{Container, Reading};
 use model::{AdapterDescription, Architecture, ModelDescription};
 
@@ -29,29 +30,38 @@ impl Start {
     /// # Errors
     /// Where a target is unknown, or the adapter to go on from cannot be read or was made for another model.
     pub fn new(params: &Params, reading: &Reading) -> Result<Self, TrainError> {
-        match &params.init_adapter {
-            Some(path) => Self::given(adapter::Adapter::read(path).map_err(TrainError::InitAdapter)?, reading),
-            None => Self::fresh(params, &reading.architecture),
+        let inventory = &reading.inventory;
+        let start = match &params.init_adapter {
+            Some(path) => {
+                Self::given(adapter::Adapter::read_for(inventory, path).map_err(TrainError::InitAdapter)?, reading)?
+            }
+            None => Self::fresh(params, reading)?,
+        };
+        if params.dropout > 0.0 && !start.config.wrapped(inventory).is_empty() {
+            let (dropout, parameters) = (params.dropout, start.config.target_parameters);
+            return Err(TrainError::DropoutOnParameters { dropout, parameters });
         }
+        Ok(start)
     }
 
-    fn fresh(params: &Params, architecture: &Architecture) -> Result<Self, TrainError> {
-        let targets = Targets::choose(architecture, params.target_modules.as_deref())?;
+    fn fresh(params: &Params, reading: &Reading) -> Result<Self, TrainError> {
+        let targets = Targets::choose(reading, params.target_modules.as_deref(), params.target_parameters.as_deref())?;
         let config = AdapterConfig {
+            target_parameters: targets.parameters,
             use_rslora: params.use_rslora,
             lora_dropout: params.dropout,
             ..AdapterConfig::new(params.rank, params.alpha(), targets.names)
         };
-        let chosen = architecture.linears().into_iter().filter(|linear| targets.modules.contains(&linear.module));
-        let module = |linear: &model::architecture::Linear| {
-            let module = linear.module.clone();
-            let scale =
-                config.scale_of(&module).map_err(|source| TrainError::Scale { module: module.clone(), source })?;
-            let (in_features, out_features) = (linear.in_features, linear.out_features);
-            let rank = params.rank as u64;
-            Ok((module, AdaptedModule { rank, experts: 1, in_features, out_features, scale, dora: false }))
+        let known = reading.architecture.modules();
+        let chosen = known.into_iter().filter(|module| targets.modules.contains(module.path));
+        let adapted = |module: Module<'_>| {
+            let Module { path, experts, in_features, out_features } = module;
+            let unknown = |source| TrainError::Scale { module: path.to_owned(), source };
+            let (rank, scale) = (params.rank as u64, config.scale_of(path).map_err(unknown)?);
+            let experts = experts.unwrap_or(1);
+            Ok((path.to_owned(), AdaptedModule { rank, experts, in_features, out_features, scale, dora: false }))
         };
-        let modules = chosen.map(module).collect::<Result<_, TrainError>>()?;
+        let modules = chosen.map(adapted).collect::<Result<_, TrainError>>()?;
         Ok(Self { config, modules, given: None })
     }
 
@@ -93,14 +103,66 @@ impl Start {
 
     /// Trained adapters as PEFT stores them.
     pub fn finish(self, adapters: &Adapters) -> adapter::Adapter {
-        let module = |adapter: &decoder::Adapter| {
-            let (a, b) = (stored(&adapter.a), stored(&adapter.b));
-            (adapter.module.clone(), LoraModule::new(a, b, adapter.scale))
-        };
-        adapter::Adapter { config: self.config, modules: adapters.iter().map(module).collect() }
+        adapter::Adapter { config: self.config, modules: lora_modules(adapters) }
     }
 }
 
-fn stored(matrix: &Matrix) -> adapter::Matrix {
-    adapter::Matrix { rows: matrix.rows(), columns: matrix.columns(), values: matrix.values().to_vec() }
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::tiny;
+
+    fn experts() -> Params {
+        let names = ["experts.gate_up_proj", "experts.down_proj"].map(str::to_owned);
+        Params { rank: 2, target_parameters: Some(names.into()), ..Params::default() }
+    }
+
+    #[test]
+    fn experts_begin_as_in_peft_and_go_on_where_they_were() {
+        let reading = tiny::mixture();
+        let start = Start::new(&experts(), &reading).unwrap();
+        let gate_up = &start.modules()["model.layers.1.block_sparse_moe.input_linear"];
+        assert_eq!((gate_up.experts, gate_up.rank, gate_up.in_features, gate_up.out_features), (3, 2, 32, 96));
+        let adapters = start.adapters(&reading.architecture, 7).unwrap();
+        let down = adapters.iter().find(|adapter| adapter.module.ends_with("output_linear")).unwrap();
+        let greatest = down.a.values().iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        let bound = 1.0 / 48f32.sqrt();
+        assert!(down.a.rows() == 6 && (0.9 * bound..=bound).contains(&greatest), "{greatest}");
+        assert!(down.b.values().iter().all(|value| *value == 0.0));
+
+        let dir = tempfile::tempdir().unwrap();
+        start.clone().finish(&adapters).write_for(&reading.inventory, dir.path()).unwrap();
+        let params = Params { init_adapter: Some(dir.path().into()), ..Params::default() };
+        let again = Start::new(&params, &reading).unwrap();
+        assert_eq!(again.modules(), start.modules());
+        assert_eq!(again.adapters(&reading.architecture, 8).unwrap(), adapters);
+    }
+
+    /// What comes first must not depend on what comes beside it.
+    #[test]
+    fn experts_change_no_other_adapter() {
+        let reading = tiny::mixture();
+        let adapters =
+            |params: &Params| Start::new(params, &reading).unwrap().adapters(&reading.architecture, 7).unwrap();
+        let (with, without) = (adapters(&experts()), adapters(&Params { target_parameters: None, ..experts() }));
+        assert_eq!(with.len(), without.len() + 2);
+        assert!(without.iter().all(|adapter| with.iter().any(|other| other == adapter)));
+    }
+
+    #[test]
+    fn dropout_is_refused_where_peft_has_none() {
+        let reading = tiny::mixture();
+        let refused = |params: Params| {
+            let error = stage_api::Error::from(Start::new(&params, &reading).unwrap_err());
+            assert_eq!(error.code, "dropout_on_parameters");
+            assert!(error.help.unwrap().contains("leave `dropout` at 0"));
+            error.message
+        };
+        let message = refused(Params { dropout: 0.1, ..experts() });
+        assert!(message.contains("`experts.down_proj`, `experts.gate_up_proj`, `router.weight`"), "{message}");
+        assert!(refused(Params { dropout: 0.1, ..Params::default() }).contains("here `router.weight`"));
+        let linears = Params { dropout: 0.1, target_modules: Some(vec!["q_proj".into()]), ..Params::default() };
+        assert!(Start::new(&linears, &reading).is_ok());
+    }
 }
