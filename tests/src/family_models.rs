@@ -1,4 +1,5 @@
-//! Tiny random models of every family, with what transformers computes from them (`tests/data/families/make.py`).
+//! Tiny random models of every family, with what transformers computes from them (`tests/data/families/make.py`), and
+//! PEFT adapters of those with experts (`adapters.py`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,9 +63,29 @@ impl FamilyModel {
         self.data.with_file_name("text.txt")
     }
 
+    /// Whether a mixture of experts is in it.
+    pub fn has_experts(&self) -> bool {
+        let mut tensors = Tensors::parse(&fs::read(self.data.join("model.safetensors")).expect("the model"));
+        tensors.by_name().keys().any(|name| name.contains("block_sparse_moe."))
+    }
+
     /// Ids of the text, and transformers' logits, `(tokens, vocab_size)`.
     pub fn golden(&self) -> (Vec<u64>, Vec<f32>) {
-        let file = fs::read(self.data.join("golden.safetensors")).expect("golden logits");
+        self.logits("golden.safetensors")
+    }
+
+    /// The directory of an adapter that PEFT saved.
+    pub fn adapter(&self) -> PathBuf {
+        self.data.join("adapter")
+    }
+
+    /// Ids of the text, and PEFT's logits with that adapter.
+    pub fn adapted(&self) -> (Vec<u64>, Vec<f32>) {
+        self.logits("adapted.safetensors")
+    }
+
+    fn logits(&self, name: &str) -> (Vec<u64>, Vec<f32>) {
+        let file = fs::read(self.data.join(name)).expect("golden logits");
         let mut tensors = Tensors::parse(&file);
         let words = |tensor: &Tensor| tensor.data.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]).collect::<Vec<_>>();
         let ids = words(tensors.get("ids")).into_iter().map(|w| u64::from(u32::from_le_bytes(w))).collect();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tests::Dir;
+use tests::checkpoint_edit::Tensors;
 use tests::family_models::{FamilyModel, Spelling, apart, read_logits};
 
 /// What a family's checks may reach.
@@ -39,6 +40,16 @@ family!(granite_4, "granite4", USUAL);
 family!(granite_4_h, "granite4-h", USUAL);
 family!(granite_4_h_moe, "granite4-h-moe", USUAL);
 
+#[test]
+fn an_adapter_of_experts_with_patterns_is_pefts() {
+    check_adapter("granite3-moe", &USUAL);
+}
+
+#[test]
+fn an_adapter_of_experts_and_mamba_is_pefts() {
+    check_adapter("granite4-h-moe", &USUAL);
+}
+
 /// The example pipelines, each planned on a model of its family.
 #[test]
 fn the_pipelines_are_planned() {
@@ -71,7 +82,7 @@ fn check(name: &str, bars: &Bars) {
     }
     dir.write("chats.jsonl", CHATS);
     std::fs::copy(model.text(), dir.path("text.txt")).unwrap();
-    dir.write("p.toml", pipeline(&spellings));
+    dir.write("p.toml", pipeline(&spellings, model.has_experts()));
     let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
 
     let (ids, expected) = model.golden();
@@ -106,6 +117,58 @@ fn check(name: &str, bars: &Bars) {
     }
 }
 
+/// PEFT's adapter, taken up and written again by a step that changes nothing: its logits beside the base, merged, and in
+/// llama.cpp beside the base's GGUF.
+fn check_adapter(name: &str, bars: &Bars) {
+    let (dir, model) = (Dir::new(), FamilyModel::named(name));
+    model.write(&dir, "base", Spelling::Published);
+    dir.write("chats.jsonl", CHATS);
+    std::fs::copy(model.text(), dir.path("text.txt")).unwrap();
+    let f32 = "with = { quantizer = \"f32\", name = \"tiny\" }";
+    let train = format!(
+        "inputs = {{ model = \"base\" }}\nwith = {{ data = \"chats.jsonl\", steps = 1, learning_rate = 0.0, \
+         init_adapter = \"{}\" }}",
+        model.adapter().display()
+    );
+    let text = [
+        "schema = 1\n".to_owned(),
+        stage("base", "fetch", "with = { source = \"path:base\" }"),
+        stage("train", "train-candle", &train),
+        logits("beside", "model = \"base\", adapter = \"train\""),
+        stage("fuse", "fuse", "inputs = { model = \"base\", adapter = \"train\" }\nwith = { dtype = \"f32\" }"),
+        logits("fused", "model = \"fuse\""),
+        stage("gguf", "convert-gguf", &format!("inputs = {{ model = \"base\" }}\n{f32}")),
+        logits("beside-gguf", "model = \"gguf\", adapter = \"train\""),
+        stage("merged", "convert-gguf", &format!("inputs = {{ model = \"base\", adapter = \"train\" }}\n{f32}")),
+        stage("merged-fused", "convert-gguf", &format!("inputs = {{ model = \"fuse\" }}\n{f32}")),
+        stage("lora", "convert-gguf", "inputs = { adapter = \"train\" }"),
+        stage(
+            "evaluate",
+            "evaluate-gguf",
+            "inputs = { model = \"gguf\", adapter = \"lora.adapter\", reference = \"beside\" }",
+        ),
+    ];
+    dir.write("p.toml", text.concat());
+    let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
+
+    let tensors =
+        |directory: &Path| Tensors::parse(&std::fs::read(directory.join("adapter_model.safetensors")).unwrap());
+    let (mut ours, mut theirs) = (tensors(&output(&report, "train", "adapter")), tensors(&model.adapter()));
+    assert!(ours.by_name() == theirs.by_name(), "{name}: what is written is not what PEFT wrote");
+
+    let (ids, expected) = model.adapted();
+    assert!(apart(&model.golden().1, &expected) > 0.1, "{name}: the adapter changes nothing");
+    for stage in ["beside", "fused", "beside-gguf"] {
+        let (ours, logits) = read_logits(&output(&report, stage, "logits"));
+        assert_eq!(ours, ids);
+        let far = apart(&logits, &expected);
+        assert!(far <= bars.logits, "{name}: logits of {stage} are {far:.1e} of their deviation from PEFT's");
+    }
+    assert!(gguf(&report, "merged") == gguf(&report, "merged-fused"), "{name}: fusing first makes another GGUF");
+    let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
+    assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp with the GGUF LoRA diverges by {divergence:.1e}");
+}
+
 fn spellings(model: &FamilyModel) -> Vec<(&'static str, Spelling)> {
     let mut spellings = vec![("published", Spelling::Published), ("v5", Spelling::Transformers5)];
     if model.has_mlx_spelling() {
@@ -114,15 +177,16 @@ fn spellings(model: &FamilyModel) -> Vec<(&'static str, Spelling)> {
     spellings
 }
 
-fn pipeline(spellings: &[(&str, Spelling)]) -> String {
-    let stage = |id: &str, uses: &str, rest: &str| format!("[stages.{id}]\nuses = \"{uses}\"\n{rest}\n");
-    let logits = |id: &str, inputs: &str| {
-        stage(
-            id,
-            "logits",
-            &format!("inputs = {{ {inputs} }}\nwith = {{ text = \"text.txt\", tokens = 256, window = 256 }}"),
-        )
-    };
+fn stage(id: &str, uses: &str, rest: &str) -> String {
+    format!("[stages.{id}]\nuses = \"{uses}\"\n{rest}\n")
+}
+
+fn logits(id: &str, inputs: &str) -> String {
+    let with = "with = { text = \"text.txt\", tokens = 256, window = 256 }";
+    stage(id, "logits", &format!("inputs = {{ {inputs} }}\n{with}"))
+}
+
+fn pipeline(spellings: &[(&str, Spelling)], has_experts: bool) -> String {
     let mut text = "schema = 1\n".to_owned();
     for (spelled, _) in spellings {
         text += &stage(spelled, "fetch", &format!("with = {{ source = \"path:{spelled}\" }}"));
@@ -135,9 +199,13 @@ fn pipeline(spellings: &[(&str, Spelling)]) -> String {
     text += &logits("logits-gguf", "model = \"gguf-published\"");
     let evaluate = "inputs = { model = \"gguf-published\", reference = \"logits\" }";
     text += &stage("evaluate", "evaluate-gguf", evaluate);
-    let train = "inputs = { model = \"published\" }\nwith = { data = \"chats.jsonl\", rank = 4, steps = 2, \
-                 batch_size = 2, learning_rate = 0.02, warmup_ratio = 0.0 }";
-    text += &stage("train", "train-candle", train);
+    let experts = "target_parameters = [\"experts.gate_up_proj\", \"experts.down_proj\"], ";
+    let train = format!(
+        "inputs = {{ model = \"published\" }}\nwith = {{ data = \"chats.jsonl\", rank = 4, steps = 2, {}\
+         batch_size = 2, learning_rate = 0.02, warmup_ratio = 0.0 }}",
+        if has_experts { experts } else { "" }
+    );
+    text += &stage("train", "train-candle", &train);
     text += &logits("logits-beside", "model = \"published\", adapter = \"train\"");
     text +=
         &stage("q8", "convert-gguf", "inputs = { model = \"v5\" }\nwith = { quantizer = \"q8_0\", name = \"tiny\" }");

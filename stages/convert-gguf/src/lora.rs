@@ -1,9 +1,11 @@
 //! An adapter alone as the GGUF that llama.cpp's `--lora` takes.
 //!
 //! A matrix of the base's GGUF is rows of canonical ones, so row `i` changes by `B[row(i), :] · A` of its source: B's
-//! rows move as the weight's do, and where several adapted matrices are one, their ranks are laid side by side.
+//! rows move as the weight's do, and where several adapted matrices are one, their ranks are laid side by side. A matrix
+//! of experts has factors of each, and so a third dimension: llama.cpp checks no more than two, and crashes without it.
 //! llama.cpp scales by `alpha / rank` with one alpha for the file; where modules differ, scales are baked into B.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use checkpoint::adapter::{Adapter, LoraModule};
@@ -28,13 +30,18 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     findings.extend(merge_only(&adapter.description));
     let modules = &adapter.description.modules;
     let is_changed = |spec: &TensorSpec| spec.adapter.as_ref().is_some_and(|facts| modules.contains_key(&facts.module));
-    let names = matrices::changed(&base, &is_changed)?.into_iter().map(|matrix| matrix.name);
+    let changed = matrices::changed(&base, &is_changed)?;
+    let names: Vec<&str> = changed.iter().map(|matrix| matrix.name.as_str()).collect();
     // One adapter can come of several bases. What is written for it is the base's, so that belongs to the key.
-    let of_base = json!({ "matrices": names.collect::<Vec<_>>(), "from": ollama::from(&base.description) });
-    let bytes = adapter_memory(&adapter.description);
+    let of_base = json!({ "matrices": names, "from": ollama::from(&base.description) });
+    let rank = |name: &str| {
+        let facts = base.reading.inventory.get(name)?.adapter.as_ref()?;
+        Some(modules.get(&facts.module)?.rank)
+    };
+    let disk = changed.iter().map(|matrix| file_bytes(matrix, &rank)).sum::<u64>() + HEADER_BYTES;
     // The factors are held whole; what is moved of them is one tensor's.
-    let estimate =
-        Estimate { memory: Some(PROCESS_MEMORY + bytes), disk: Some(bytes + (1 << 20)), ..Estimate::default() };
+    let memory = PROCESS_MEMORY + adapter_memory(&adapter.description);
+    let estimate = Estimate { memory: Some(memory), disk: Some(disk), ..Estimate::default() };
     let output = describe_adapter(&described(&adapter.description))?;
     let (outputs, pins) = ([("adapter".into(), output)].into(), [("base".into(), of_base.to_string())].into());
     Ok(Plan { outputs, estimate, findings, pins, ..Plan::default() })
@@ -50,6 +57,19 @@ fn merge_only(adapter: &AdapterDescription) -> Option<Finding> {
     );
     let help = "merge it: connect the base as `model` beside `adapter`, or put the stage `fuse` before this one";
     Some(Finding::new(Severity::Error, "merge_only", message).with_help(help))
+}
+
+/// Names and metadata, a generous guess.
+const HEADER_BYTES: u64 = 1 << 20;
+
+/// What both factors of a matrix take; gate and up have an A each that was one.
+fn file_bytes(matrix: &GgufMatrix, rank: &dyn Fn(&str) -> Option<u64>) -> u64 {
+    let of = |source: &RowSource| match &source.leaf {
+        Leaf::Tensor(name) => rank(name),
+        Leaf::GroupAffine(_) | Leaf::Constant(_) => None,
+    };
+    let rank: u64 = matrix.map.sources.iter().filter_map(of).sum();
+    4 * rank * (matrix.experts().unwrap_or(1) * matrix.map.columns + matrix.map.rows())
 }
 
 /// The same changes in the other container.
@@ -91,7 +111,7 @@ pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<Adapte
     let mut writer = Writer::create(&path, &metadata, &tensors).map_err(stage_error("unwritable_gguf"))?;
     for factor in &factors {
         let bake = alpha.is_none();
-        let values = factor.values(bake);
+        let values = factor.values(bake)?;
         for (header, values) in factor.headers().iter().zip(values) {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             writer.write(&header.name, &bytes).map_err(stage_error("unwritable_gguf"))?;
@@ -131,36 +151,49 @@ fn factors<'a>(base: &ModelInput, adapter: &'a Adapter) -> Result<Vec<Factors<'a
 
 impl Factors<'_> {
     fn rank(&self) -> usize {
-        self.modules.iter().flatten().map(|m| m.a.rows).sum()
+        self.modules.iter().flatten().map(|m| m.rank()).sum()
     }
 
-    /// A `(rank, in)` and B `(out, rank)` as llama.cpp names them.
+    /// A `(rank, in)` and B `(out, rank)`, of each expert where there are several, as llama.cpp names them.
     fn headers(&self) -> [StoredTensor; 2] {
-        let header = |part: &str, shape| StoredTensor {
+        let experts = self.matrix.experts();
+        let header = |part: &str, shape: [u64; 2]| StoredTensor {
             name: format!("{}.{part}", self.matrix.name),
             stored_type: StoredType::F32,
-            shape,
+            shape: experts.into_iter().chain(shape).collect(),
         };
-        let rank = self.rank() as u64;
-        [header("lora_a", vec![rank, self.matrix.map.columns]), header("lora_b", vec![self.matrix.map.rows(), rank])]
+        let (rank, rows) = (self.rank() as u64, self.matrix.map.rows() / experts.unwrap_or(1).max(1));
+        [header("lora_a", [rank, self.matrix.map.columns]), header("lora_b", [rows, rank])]
     }
 
     /// The values of both factors; `bake` multiplies each module's scale into B.
-    fn values(&self, bake: bool) -> [Vec<f32>; 2] {
-        let rank = self.rank();
-        let a = self.modules.iter().flatten().flat_map(|m| m.a.values.iter().copied()).collect();
-        let mut b = vec![0.0; self.matrix.map.rows() as usize * rank];
-        let mut rows = b.chunks_exact_mut(rank);
-        let first_rank = |source: usize| self.modules[..source].iter().flatten().map(|m| m.a.rows).sum::<usize>();
+    fn values(&self, bake: bool) -> Result<[Vec<f32>; 2]> {
+        let (rank, rows) = (self.rank(), self.matrix.map.rows() as usize);
+        let (experts, columns) = (self.matrix.experts().unwrap_or(1) as usize, self.matrix.map.columns as usize);
+        let (mut a, mut b) = (vec![0.0; experts * rank * columns], vec![0.0; rows * rank]);
+        let first_rank = |source: usize| self.modules[..source].iter().flatten().map(|m| m.rank()).sum::<usize>();
+        // By expert of the matrix and source: the expert of the module whose rows they are.
+        let mut experts_of: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        let mut to = b.chunks_exact_mut(rank).enumerate();
         for segment in &self.matrix.map.segments {
             let first = first_rank(segment.source);
-            for (i, row) in (0..segment.rows.count()).zip(&mut rows) {
+            for (i, (row, to)) in (0..segment.rows.count()).zip(&mut to) {
                 let Some(module) = self.modules[segment.source] else { continue };
-                let scale = if bake { module.scale } else { 1.0 };
-                let from = module.b.row(segment.rows.get(i) as usize);
-                row[first..first + from.len()].iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
+                let (scale, from) = (if bake { module.scale } else { 1.0 }, segment.rows.get(i) as usize);
+                let (expert, theirs) = (row / (rows / experts), from / (module.b.rows / module.experts));
+                if *experts_of.entry((expert, segment.source)).or_insert(theirs) != theirs {
+                    return Err(matrices::unadaptable(&self.matrix.name, "has rows of several experts in one"));
+                }
+                let to = to[first..].iter_mut().zip(module.b.row(from));
+                to.for_each(|(to, from)| *to = scale * from);
             }
         }
-        [a, b]
+        for ((expert, source), theirs) in experts_of {
+            let Some(module) = self.modules[source] else { continue };
+            let len = module.rank() * columns;
+            let to = (expert * rank + first_rank(source)) * columns;
+            a[to..to + len].copy_from_slice(&module.a.values[theirs * len..][..len]);
+        }
+        Ok([a, b])
     }
 }

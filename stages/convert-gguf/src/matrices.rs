@@ -23,6 +23,16 @@ pub struct GgufMatrix {
     pub map: RowMap,
 }
 
+impl GgufMatrix {
+    /// How many experts have a matrix of their own in it; `None` for a matrix that is one.
+    pub fn experts(&self) -> Option<u64> {
+        match self.map.shape.as_slice() {
+            [experts, _, _] => Some(*experts),
+            _ => None,
+        }
+    }
+}
+
 /// Those that hold a row of a canonical tensor that `is_changed`.
 pub fn changed(base: &ModelInput, is_changed: &dyn Fn(&TensorSpec) -> bool) -> Result<Vec<GgufMatrix>> {
     match base.description.container {
@@ -61,8 +71,12 @@ fn stored(base: &ModelInput, is_changed: &dyn Fn(&TensorSpec) -> bool) -> Result
 }
 
 fn computed(name: &str) -> Error {
-    Error::new("unadaptable", format!("`{name}` is computed from its values, not only moved"))
-        .with_help("merge the adapter into the model instead")
+    unadaptable(name, "is computed from its values, not only moved")
+}
+
+/// A matrix that llama.cpp has no adapter for.
+pub fn unadaptable(name: &str, reason: &str) -> Error {
+    Error::new("unadaptable", format!("`{name}` {reason}")).with_help("merge the adapter into the model instead")
 }
 
 /// By stored tensor: (stored row, row of the map).
@@ -108,10 +122,7 @@ impl Placed {
     }
 
     fn finish(self, name: String) -> Result<GgufMatrix> {
-        let unknown = || {
-            Error::new("unadaptable", format!("`{name}` has rows that belong to no matrix an adapter can change"))
-                .with_help("merge the adapter into the model instead")
-        };
+        let unknown = || unadaptable(&name, "has rows that belong to no matrix an adapter can change");
         let mut segments: Vec<RowSegment> = Vec::new();
         for place in self.rows {
             let (source, row) = place.ok_or_else(unknown)?;

@@ -63,8 +63,8 @@ impl Fast {
                     forward_tile(decoded, columns, columns_from(x, 0, slot), product, width, own.len());
                     if let Some(Side { factor, input }) = &side {
                         let rank = factor.columns();
-                        let a =
-                            Rows { data: &factor.values()[(group.expert * rows + own.start) * rank..], stride: rank };
+                        let from = (group.expert * rows + own.start) * rank;
+                        let a = Rows { data: &factor.values()[from..], stride: rank };
                         let (dims, b) = ((own.len(), width, rank), columns_from(input, 0, slot));
                         let c = RowsMut { data: &mut *product, stride: width };
                         matmul::product(dims, Left::Plain, a, b, c, Store::Add);
@@ -109,16 +109,15 @@ impl Fast {
                             matmul::product(dims, Left::Transposed, a, b, c, store);
                         }
                     }
-                    for (slot, count) in side.iter().flat_map(|_| Activations::runs(slots.clone())) {
-                        let Some(Side { factor, input }) = &side else { continue };
+                    if let Some(Side { factor, input }) = &side {
                         let rank = factor.rows() / experts.len();
-                        let a = Rows {
-                            data: &factor.values()[group.expert * rank * columns + own.start..],
-                            stride: columns,
-                        };
-                        let dims = (own.len(), count.next_multiple_of(GROUP), rank);
-                        let c = RowsMut { data: &mut sums[slot - first..], stride: SLOTS };
-                        matmul::product(dims, Left::Transposed, a, columns_from(input, 0, slot), c, Store::Add);
+                        let from = group.expert * rank * columns + own.start;
+                        let a = Rows { data: &factor.values()[from..], stride: columns };
+                        for (slot, count) in Activations::runs(slots.clone()) {
+                            let dims = (own.len(), count.next_multiple_of(GROUP), rank);
+                            let c = RowsMut { data: &mut sums[slot - first..], stride: SLOTS };
+                            matmul::product(dims, Left::Transposed, a, columns_from(input, 0, slot), c, Store::Add);
+                        }
                     }
                     // SAFETY: each task has rows (columns of W) of its own of its expert's slots.
                     unsafe { out.write_rows(own.clone(), slots, sums, SLOTS) };
