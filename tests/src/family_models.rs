@@ -84,13 +84,30 @@ impl FamilyModel {
         self.logits("adapted.safetensors")
     }
 
-    fn logits(&self, name: &str) -> (Vec<u64>, Vec<f32>) {
-        let file = fs::read(self.data.join(name)).expect("golden logits");
-        let mut tensors = Tensors::parse(&file);
-        let words = |tensor: &Tensor| tensor.data.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]]).collect::<Vec<_>>();
-        let ids = words(tensors.get("ids")).into_iter().map(|w| u64::from(u32::from_le_bytes(w))).collect();
-        (ids, words(tensors.get("logits")).into_iter().map(f32::from_le_bytes).collect())
+    fn logits(&self, file: &str) -> (Vec<u64>, Vec<f32>) {
+        let mut tensors = self.tensors(file);
+        let ids = words(tensors.get("ids")).map(|w| u64::from(u32::from_le_bytes(w))).collect();
+        (ids, words(tensors.get("logits")).map(f32::from_le_bytes).collect())
     }
+
+    /// Where experts are chosen: the smallest distance of all tokens and layers between the last chosen and the first
+    /// unchosen router logit in transformers, and how far rounding moves a router logit there.
+    pub fn router_margin(&self) -> Option<(f32, f32)> {
+        let config = fs::read(self.data.join("config.json")).expect("a configuration");
+        let config: Value = serde_json::from_slice(&config).expect("JSON");
+        config["num_local_experts"].as_u64().filter(|experts| *experts > 0)?;
+        let mut tensors = self.tensors("golden.safetensors");
+        let mut value = |name: &str| words(tensors.get(name)).map(f32::from_le_bytes).next().expect("a value");
+        Some((value("router_margin"), value("router_rounding")))
+    }
+
+    fn tensors(&self, file: &str) -> Tensors {
+        Tensors::parse(&fs::read(self.data.join(file)).expect("golden values"))
+    }
+}
+
+fn words(tensor: &Tensor) -> impl Iterator<Item = [u8; 4]> {
+    tensor.data.chunks_exact(4).map(|w| [w[0], w[1], w[2], w[3]])
 }
 
 /// mlx-lm has gate and up of experts apart, those of the shared network where there are no experts, and the convolution's

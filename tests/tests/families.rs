@@ -30,6 +30,7 @@ macro_rules! family {
     };
 }
 
+family!(llama_3, "llama3", USUAL);
 family!(qwen_2, "qwen2", USUAL);
 family!(qwen_3, "qwen3", USUAL);
 family!(mistral, "mistral", USUAL);
@@ -70,6 +71,9 @@ fn the_pipelines_are_planned() {
     }
 }
 
+/// What a margin between router logits is at least, as a multiple of what rounding does to one of them.
+const SURE: f32 = 100.0;
+
 const CHATS: &str = r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
 {"messages": [{"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}]}
 "#;
@@ -90,6 +94,14 @@ fn check(name: &str, bars: &Bars) {
     assert_eq!(ours, ids);
     let far = apart(&logits, &expected);
     assert!(far <= bars.logits, "{name}: logits are {far:.1e} of their deviation from transformers'");
+
+    if let Some((margin, rounding)) = model.router_margin() {
+        let sure = margin >= SURE * rounding && rounding > 0.0;
+        assert!(
+            sure,
+            "{name}: agreement is an accident: experts are chosen by {margin:.1e}, rounding is {rounding:.1e}"
+        );
+    }
 
     let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
     assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp diverges by {divergence:.1e}");
