@@ -85,8 +85,30 @@ fn a_configuration_that_asks_for_something_unknown() {
     refused_directory(|_| {}, key, &says);
 
     let family = |config: &mut Value| config["model_type"] = json!("mamba9");
-    let says = ["no family plugin handles model_type `mamba9`; known: ", "`llama`", "\"How to add a family\""];
-    refused_directory(|_| {}, family, &says);
+    refused_directory(|_| {}, family, &["no family plugin handles model_type `mamba9`"]);
+}
+
+/// What `plan` and `run` say alike of a model that no family knows: the families that there are, and how to write one.
+#[test]
+fn a_model_that_nobody_claims() {
+    let dir = Dir::new();
+    write_model(&dir, "tiny", &in_one_file(tiny_llama::directory(1)), |config| config["model_type"] = json!("mamba9"));
+    let mut gguf = tiny_llama::gguf(1);
+    rename_architecture(&mut gguf);
+    dir.write("tiny.gguf", gguf);
+    let model_types = "`gemma2`, `granite`, `granitemoe`, `granitemoehybrid`, `llama`, `mistral`, `qwen2`, `qwen3`";
+    let architectures = "`gemma2`, `granite`, `granitehybrid`, `granitemoe`, `llama`, `qwen2`, `qwen3`";
+    for (source, claim, known) in
+        [("tiny", "model_type `mamba9`", model_types), ("tiny.gguf", "gguf_architecture `lamma`", architectures)]
+    {
+        dir.write("p.toml", pipeline(source, "f16"));
+        for verb in ["plan", "run"] {
+            let refused = dir.host().args([verb, "p.toml"]).exits(PLAN);
+            refused.complains(&format!("no family plugin handles {claim}; known: {known}"));
+            refused.complains("a family is a small plugin crate: see \"How to add a family\" in ARCHITECTURE.md");
+            assert_eq!(complete(&dir), [""; 0]);
+        }
+    }
 }
 
 #[test]
@@ -188,14 +210,16 @@ fn a_gguf_whose_header_lies() {
     refused_gguf(unknown, &[DOWN, "has type 99"]);
 }
 
+/// `lamma` instead of `llama`.
+fn rename_architecture(gguf: &mut Vec<u8>) {
+    let name = [&5_u64.to_le_bytes()[..], b"llama"].concat();
+    let at = gguf.windows(name.len()).position(|w| w == name).unwrap() + 8;
+    gguf[at..at + 5].copy_from_slice(b"lamma");
+}
+
 #[test]
 fn a_gguf_of_an_architecture_that_nobody_claims() {
-    let rename = |gguf: &mut Vec<u8>| {
-        let name = [&5_u64.to_le_bytes()[..], b"llama"].concat();
-        let at = gguf.windows(name.len()).position(|w| w == name).unwrap() + 8;
-        gguf[at..at + 5].copy_from_slice(b"lamma");
-    };
-    refused_gguf(rename, &["no family plugin handles gguf_architecture `lamma`; known: ", "\"How to add a family\""]);
+    refused_gguf(rename_architecture, &["no family plugin handles gguf_architecture `lamma`"]);
 }
 
 /// A published Llama has biases on all four projections of attention or on none; a GGUF may have them on any.
