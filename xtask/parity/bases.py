@@ -2,10 +2,12 @@
 """Holds GGUF files of every kind, as bases, against their values stored as f32 safetensors.
 
   bases.py LLAMA_CPP HOST WORK SMOLLM2 [CHECKPOINT…]
+  bases.py --families LLAMA_CPP HOST WORK SMOLLM2 [NAME…]
 
 LLAMA_CPP is a source tree with a built `llama-quantize`, HOST our program; the files are made of SMOLLM2, of a tiny
-Llama, and of further CHECKPOINTs. gguf-py says what their values are. `bases.toml` computes logits and trains on both:
-logits and adapters must be equal to the bit, and what is odd about a file must be said. Ends with 1 where one is not.
+Llama, and of further CHECKPOINTs, or with --families of a small model of every kind. gguf-py says what their values
+are. `bases.toml` computes logits and trains on both: logits and adapters must be equal to the bit, and what is odd
+about a file must be said. Ends with 1 where one is not.
 """
 
 import json
@@ -15,6 +17,7 @@ import shutil
 import subprocess
 import sys
 
+import family_models
 import gguf_corpus
 import gguf_values
 import numpy as np
@@ -25,14 +28,14 @@ PIPELINE = pathlib.Path(__file__).with_suffix(".toml")
 
 
 class Host:
-    """Our program, with a cache of its own in `work`."""
+    """Our program on one pipeline, with a cache of its own in `work`."""
 
-    def __init__(self, program, work):
-        self.program, self.work = program, work
+    def __init__(self, program, work, pipeline=PIPELINE):
+        self.program, self.work, self.pipeline = program, work, pipeline
         self.environment = os.environ | {"HOST_CACHE_DIR": str(work / "cache")}
 
     def ask(self, verb, settings, *options):
-        command = [self.program, verb, PIPELINE, "--json", *options]
+        command = [self.program, verb, self.pipeline, "--json", *options]
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.work, env=self.environment)
         if done.returncode != 0:
@@ -98,15 +101,22 @@ def compare(host, corpus, case):
 
 
 def main():
-    llama_cpp, program, work, smollm2, *more = (pathlib.Path(argument) for argument in sys.argv[1:])
+    arguments = sys.argv[1:]
+    families = arguments[:1] == ["--families"]
+    llama_cpp, program, work, smollm2, *more = (pathlib.Path(argument) for argument in arguments[families:])
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     # A directory in a cache has no name that one could print.
     named = shutil.copytree(smollm2, work / "SmolLM2")
+    if families:
+        names = [path.name for path in more] or family_models.NAMES
+        checkpoints = [family_models.make(name, named, work / name) for name in names]
+    else:
+        checkpoints = [tiny_llama.make(work / "tiny", named), *more, named]
     host, good = Host(program, work), True
-    for checkpoint in [tiny_llama.make(work / "tiny", named), *more, named]:
+    for checkpoint in checkpoints:
         corpus = gguf_corpus.Corpus(llama_cpp, checkpoint, work / "corpus")
-        for case in corpus.cases():
+        for case in corpus.of_family() if families else corpus.cases():
             good &= compare(host, corpus, case)
         shutil.rmtree(corpus.work)
     sys.exit(not good)

@@ -8,18 +8,21 @@ ones within 2 units in the last place, and metadata but for the keys below. What
 must be our quantized file, byte for byte. Their files go to WORK. Ends with 1 where something differs.
 """
 
+import collections
+import concurrent.futures
 import filecmp
 import pathlib
 import subprocess
 import sys
 
-import gguf
 import numpy as np
+from gguf_file import Gguf
 
-# Ours: names come from the pipeline, theirs from the directory, whose name they also take apart.
-OURS = {"general.name", "general.basename", "general.finetune"}
-# Computed from the configuration, in f32.
-COMPUTED, ULPS = {"rope_freqs.weight"}, 2
+# Keys that differ, and why.
+NAMES = "ours come from the pipeline, theirs from the directory, whose name they also take apart"
+OURS = {"general.name": NAMES, "general.basename": NAMES, "general.finetune": NAMES}
+# Computed in f32 from the configuration, or by another `exp`.
+COMPUTED, ULPS = ("rope_freqs.weight", ".ssm_a"), 2
 QUANTIZED = {"q4_0", "q4_1"}
 
 
@@ -38,6 +41,10 @@ class Tools:
         self.run(sys.executable, converter, checkpoint, "--outfile", out, "--outtype", kind)
         return out
 
+    def convert_all(self, checkpoint, kinds):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            return dict(zip(kinds, pool.map(lambda kind: self.convert(checkpoint, kind), kinds)))
+
     def quantize(self, source, name, kind):
         """Left to itself it gives the head Q6_K, which we do not."""
         out = self.work / name
@@ -52,52 +59,58 @@ class Tools:
 
 
 def ulps(a, b):
-    return int(np.abs(a.view(np.int32).astype(np.int64) - b.view(np.int32)).max())
+    return np.abs(a.view(np.int32).astype(np.int64) - b.view(np.int32))
 
 
-def tensors_apart(ours, theirs):
-    """What is not equal, as lines."""
-    a, b = ({t.name: t for t in reader.tensors} for reader in (ours, theirs))
+def tensors_apart(ours, theirs, computed):
+    """What is not equal, as lines; distances of computed values go to `computed`."""
+    a, b = ours.tensors, theirs.tensors
     for name in sorted(a.keys() ^ b.keys()):
         yield f"tensor {name} is only {'ours' if name in a else 'theirs'}"
     for name in sorted(a.keys() & b.keys()):
         x, y = a[name], b[name]
-        if x.tensor_type != y.tensor_type or list(x.shape) != list(y.shape):
-            yield f"tensor {name}: {x.tensor_type.name} {list(x.shape)}, theirs {y.tensor_type.name} {list(y.shape)}"
-        elif name in COMPUTED:
-            if ulps(x.data, y.data) > ULPS:
-                yield f"tensor {name}: {ulps(x.data, y.data)} units in the last place apart"
-        elif not np.array_equal(x.data.view(np.uint8), y.data.view(np.uint8)):
+        if x.kind != y.kind or x.shape != y.shape:
+            yield f"tensor {name}: {x.kind.name} {list(x.shape)}, theirs {y.kind.name} {list(y.shape)}"
+        elif name.endswith(COMPUTED):
+            distances = ulps(x.f32(), y.f32())
+            computed[name.rsplit(".", 1)[-1] if name.endswith(".ssm_a") else name] += collections.Counter(distances.tolist())
+            if distances.max() > ULPS:
+                yield f"tensor {name}: {distances.max()} units in the last place apart"
+        elif not np.array_equal(x.data, y.data):
             yield f"tensor {name}: bytes differ"
 
 
 def keys_apart(ours, theirs):
     """The same of metadata; types count."""
-    def values(reader):
-        fields = {key: field for key, field in reader.fields.items() if not key.startswith("GGUF.")}
-        return {key: (field.types, field.contents()) for key, field in fields.items()}
+    def shown(file, key):
+        return str(file.contents(key))[:80] if key in file.values else "none"
 
-    a, b = values(ours), values(theirs)
-    for key in sorted(a.keys() | b.keys()):
-        if a.get(key) != b.get(key):
-            yield key, f"{str(a.get(key))[:80]}, theirs {str(b.get(key))[:80]}"
+    for key in sorted(ours.values.keys() | theirs.values.keys()):
+        if ours.values.get(key) != theirs.values.get(key):
+            yield key, f"{shown(ours, key)}, theirs {shown(theirs, key)}"
+
+
+def within(counts):
+    """Distances in words: how many values are how far apart."""
+    apart = [f"{count} by {distance}" for distance, count in sorted(counts.items()) if distance]
+    return f"{sum(counts.values())} values" + (f", {', '.join(apart)} ulp apart" if apart else " equal")
 
 
 def compare(ours, theirs):
     """Says what is equal; gives what is not."""
-    ours, theirs = gguf.GGUFReader(ours), gguf.GGUFReader(theirs)
-    lines, named = list(tensors_apart(ours, theirs)), []
+    ours, theirs, computed = Gguf(ours), Gguf(theirs), collections.defaultdict(collections.Counter)
+    lines, named = list(tensors_apart(ours, theirs, computed)), []
     for key, values in keys_apart(ours, theirs):
         if key in OURS:
             named.append(key)
         else:
             lines.append(f"key {key}: {values}")
-    computed = [(x, y) for x in ours.tensors for y in theirs.tensors if x.name == y.name and x.name in COMPUTED]
-    said = [f"{x.name} within {ulps(x.data, y.data)} ulp" for x, y in computed]
+    said = [f"{name} {within(counts)}" for name, counts in computed.items()]
     if named:
         said.append("but for " + ", ".join(named))
-    keys = sum(not key.startswith("GGUF.") for key in ours.fields)
-    return lines, ", ".join([f"{len(ours.tensors)} tensors and {keys} keys", *said])
+    kinds = collections.Counter(tensor.kind.name for tensor in ours.tensors.values())
+    kinds = " ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return lines, ", ".join([f"{len(ours.tensors)} tensors ({kinds}) and {len(ours.values)} keys", *said])
 
 
 def main():
@@ -105,16 +118,17 @@ def main():
     files = dict(argument.split("=", 1) for argument in sys.argv[4:])
     work.mkdir(parents=True, exist_ok=True)
     tools, failed = Tools(llama_cpp, work), False
+    theirs = tools.convert_all(checkpoint, [kind for kind in files if kind not in QUANTIZED])
     for kind, ours in files.items():
         if kind in QUANTIZED:
-            lines, said = compare(ours, tools.quantize(work / "f32.gguf", f"{kind}.gguf", kind))
-            theirs = tools.quantize(files["f32"], f"{kind}-of-ours.gguf", kind)
-            if filecmp.cmp(tools.in_their_order(ours, f"{kind}-ours.gguf"), theirs, shallow=False):
-                said += f"; the whole file, {theirs.stat().st_size} bytes, is theirs of our f32"
+            lines, said = compare(ours, tools.quantize(theirs["f32"], f"{kind}.gguf", kind))
+            of_ours = tools.quantize(files["f32"], f"{kind}-of-ours.gguf", kind)
+            if filecmp.cmp(tools.in_their_order(ours, f"{kind}-ours.gguf"), of_ours, shallow=False):
+                said += f"; the whole file, {of_ours.stat().st_size} bytes, is theirs of our f32"
             else:
                 lines.append("the file is not what `llama-quantize` makes of our f32")
         else:
-            lines, said = compare(ours, tools.convert(checkpoint, kind))
+            lines, said = compare(ours, theirs[kind])
         print(f"{kind}: {f'{len(lines)} differences in ' if lines else 'equal: '}{said}", flush=True)
         for line in lines[:20]:
             print(f"  {line}", flush=True)

@@ -122,8 +122,15 @@ class Corpus:
         kinds = ["--tensor-type", "ffn_gate=iq4_nl", "--tensor-type", "ffn_up=q5_1"]
         path = self.quantize(self.f32, "mixed", "Q4_K_M", *kinds)
         types = {t.name: t.tensor_type for t in gguf.GGUFReader(path).tensors}
-        assert types["blk.0.ffn_gate.weight"] != types["blk.0.ffn_up.weight"], types
+        gates = [name for name in types if ".ffn_gate" in name and "_inp" not in name]
+        assert gates and all(types[name] != types[name.replace("ffn_gate", "ffn_up")] for name in gates), types
         return path
+
+    def of_family(self):
+        """What people download, and one with unlike gate and up, whatever the family has of them."""
+        for name in ("Q8_0", "Q4_0", "Q4_1", "Q4_K_M"):
+            yield Case(name, partial(self.quantize, self.f32, name.lower(), name))
+        yield Case("gate and up of two types", self.with_mixed_glu)
 
     def cases(self):
         for kind in CONVERTED:

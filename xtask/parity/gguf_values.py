@@ -1,4 +1,4 @@
-"""A Llama's GGUF as a Hugging Face checkpoint of f32, by gguf-py and numpy alone."""
+"""A GGUF as a Hugging Face checkpoint of f32, by gguf-py and numpy alone."""
 
 import json
 import re
@@ -12,9 +12,23 @@ from safetensors.numpy import save_file
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 LAYER = {
     "attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+    "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "block_sparse_moe.router.layer",
+    "ffn_down_exps": "block_sparse_moe.output_linear", "ffn_down_shexp": "shared_mlp.output_linear",
+    "ssm_in": "mamba.in_proj", "ssm_out": "mamba.out_proj", "ssm_conv1d": "mamba.conv1d", "ssm_norm": "mamba.norm",
 }
+# What a family names otherwise.
+NAMES = {
+    "gemma2": {"post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
+               "post_ffw_norm": "post_feedforward_layernorm"},
+    "granitemoehybrid": {"ffn_down": "shared_mlp.output_linear"},
+}
+# Gate and up that published weights have in one, with the axis on which they follow each other.
+JOINED = {"_exps": ("block_sparse_moe.input_linear", 1), "_shexp": ("shared_mlp.input_linear", 0)}
+JOINED_BY_FAMILY = {"granitemoehybrid": {"": ("shared_mlp.input_linear", 0)}}
+# Whose rotation llama.cpp pairs by neighbours.
+BY_NEIGHBOURS = {"llama", "mistral", "granite", "granitemoe", "granitemoehybrid"}
 
 
 def files(first):
@@ -42,33 +56,69 @@ def by_halves(rows, heads):
     return rows.reshape(heads, size // 2, 2, -1).swapaxes(1, 2).reshape(rows.shape)
 
 
-def published(tensors, heads, kv_heads):
-    """The same values under the published names, in the published order."""
-    out = {}
+class Published:
+    """The same values under the published names."""
 
-    def add(layer, stem, part, values):
-        if stem in ("attn_q", "attn_k"):
-            values = by_halves(values, heads if stem == "attn_q" else kv_heads)
-        module = f"model.layers.{layer}.{LAYER[stem]}" if layer is not None else TOP[stem]
-        out[f"{module}.{part}"] = np.ascontiguousarray(values)
+    def __init__(self, config):
+        self.kind, self.out = config["model_type"], {}
+        self.heads, self.kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+        self.names = LAYER | NAMES.get(self.kind, {})
+        self.joined = JOINED | JOINED_BY_FAMILY.get(self.kind, {})
 
-    for name, (_, values) in tensors.items():
-        layer, stem, part = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.(weight|bias)", name).groups()
-        if stem == "attn_qkv":
-            size = values.shape[0] // (heads + 2 * kv_heads)
-            for of, rows in zip(("attn_q", "attn_k", "attn_v"), np.split(values, np.cumsum([heads, kv_heads]) * size)):
-                add(layer, of, part, rows)
-        elif stem != "rope_freqs":
-            add(layer, stem, part, values)
-    return out
+    def put(self, name, values):
+        self.out[name] = np.ascontiguousarray(values)
+
+    def of(self, tensors):
+        values = {name: values for name, (_, values) in tensors.items()}
+        for name in tensors:
+            layer, stem, part = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)(?:\.(weight|bias))?", name).groups()
+            if stem == "attn_qkv":
+                size = values[name].shape[0] // (self.heads + 2 * self.kv_heads)
+                cuts = np.cumsum([self.heads, self.kv_heads]) * size
+                for of, rows in zip(("attn_q", "attn_k", "attn_v"), np.split(values[name], cuts)):
+                    self.add(layer, of, part, rows)
+            elif glu := re.fullmatch(r"ffn_(gate|up)(_exps|_shexp|)", stem) if layer else None:
+                self.add_glu(values, name, layer, *glu.groups())
+            elif stem != "rope_freqs":
+                self.add(layer, stem, part, values[name])
+        return self.out
+
+    def add_glu(self, values, name, layer, which, suffix):
+        if suffix not in self.joined:
+            self.add(layer, f"ffn_{which}", "weight", values[name])
+        elif which == "gate":
+            module, axis = self.joined[suffix]
+            both = [values[name], values[name.replace("ffn_gate", "ffn_up")]]
+            self.put(f"model.layers.{layer}.{module}.weight", np.concatenate(both, axis))
+
+    def add(self, layer, stem, part, values):
+        if stem in ("attn_q", "attn_k") and self.kind in BY_NEIGHBOURS:
+            values = by_halves(values, self.heads if stem == "attn_q" else self.kv_heads)
+        if self.kind == "gemma2" and stem.endswith("norm"):
+            values = values - np.float32(1)
+        mamba = {
+            "ssm_a": lambda: ("mamba.A_log", np.log(-values.astype(np.float64)).astype(np.float32).reshape(-1)),
+            "ssm_d": lambda: ("mamba.D", values.reshape(-1)),
+            "ssm_dt": lambda: ("mamba.dt_bias", values),
+        }
+        if stem in mamba:
+            name, values = mamba[stem]()
+            return self.put(f"model.layers.{layer}.{name}", values)
+        if stem == "ssm_norm":
+            values = values.reshape(-1)
+        if stem == "ssm_conv1d" and part == "weight":
+            values = values[:, None, :]
+        module = f"model.layers.{layer}.{self.names[stem]}" if layer is not None else TOP[stem]
+        self.put(f"{module}.{part}", values)
 
 
-def rope(config, factors, attention_factor):
-    """The rotation in the one spelling that has an attention factor."""
-    factors = factors.tolist() if factors is not None else [1.0] * (config["head_dim"] // 2)
-    parameters = config.pop("rope_parameters", None) or {"rope_theta": config["rope_theta"]}
-    scaling = {"rope_type": "longrope", "short_factor": factors, "long_factor": factors}
-    return {"rope_theta": parameters["rope_theta"], "rope_scaling": scaling | {"attention_factor": attention_factor}}
+def rope(config, tensors, factor):
+    """The rotation in the one spelling that takes a GGUF's own divisors, which another program may have rounded
+    otherwise, and an attention factor."""
+    parameters = config.get("rope_parameters") or {"rope_theta": config["rope_theta"]}
+    _, divisors = tensors.get("rope_freqs.weight", (None, np.ones(config["head_dim"] // 2)))
+    scaling = {"rope_type": "longrope", "short_factor": divisors.tolist(), "long_factor": divisors.tolist()}
+    return {"rope_theta": parameters["rope_theta"], "rope_scaling": scaling | {"attention_factor": factor}}
 
 
 def write(first, checkpoint, out):
@@ -77,11 +127,13 @@ def write(first, checkpoint, out):
     out.mkdir(parents=True)
     config = json.loads((checkpoint / "config.json").read_text())
     fields, tensors = read(first)
-    weights = published(tensors, config["num_attention_heads"], config["num_key_value_heads"])
+    weights = Published(config).of(tensors)
     save_file(weights, out / "model.safetensors", {"format": "pt"})
     config |= {"tie_word_embeddings": "lm_head.weight" not in weights}
-    if factor := fields.get(gguf_corpus.ATTENTION_FACTOR):
-        config |= rope(config, tensors.get("rope_freqs.weight", (None, None))[1], factor.contents())
+    factor = fields.get(gguf_corpus.ATTENTION_FACTOR)
+    if factor or "rope_freqs.weight" in tensors:
+        config |= rope(config, tensors, factor.contents() if factor else 1.0)
+        config.pop("rope_parameters", None)
     (out / "config.json").write_text(json.dumps(config))
     for path in checkpoint.glob("*.json"):
         if not (out / path.name).exists() and not path.name.endswith(".index.json"):

@@ -104,6 +104,7 @@ fn granite_3() {
 #[test]
 fn granite_4() {
     assert_none_differ("tiny-granite4-micro", Convention::Plain);
+    assert_none_differ("tiny-granite4-h-micro", Convention::Plain);
     assert_none_differ("tiny-granite4-h-tiny", Convention::Plain);
 }
 

@@ -8,6 +8,8 @@ mod golden;
 mod lora;
 mod peft;
 mod sides;
+mod spellings;
+mod tokens;
 
 use crate::host::HostError;
 use crate::peers::PeerError;
@@ -30,6 +32,9 @@ pub enum ParityError {
     /// The other side failed, or differs and has said where.
     #[error(transparent)]
     Peer(#[from] PeerError),
+    /// A tokenizer did not come back from its GGUF vocabulary.
+    #[error("`{name}`: the tokenizer that was rebuilt from the GGUF vocabulary has another GGUF vocabulary")]
+    Vocabulary { name: String },
     /// Packages are missing.
     #[error(transparent)]
     Pip(#[from] PipError),
@@ -53,6 +58,12 @@ const PARTS: &[Part] = &[
     Part { name: "convert", compare: convert::compare },
     // GGUF files of every type and kind as bases, to the bit.
     Part { name: "bases", compare: bases::compare },
+    // The same of every family, in the types that people download.
+    Part { name: "families", compare: bases::compare_families },
+    // The spellings of transformers 5 and mlx-lm, where llama.cpp's converter gives up or goes wrong.
+    Part { name: "spellings", compare: spellings::compare },
+    // Token ids on 10,000 texts a vocabulary.
+    Part { name: "tokens", compare: tokens::compare },
     // A GGUF LoRA in llama.cpp.
     Part { name: "lora", compare: lora::compare },
     // PEFT adapters of every family, as GGUF LoRA in llama.cpp.
