@@ -34,7 +34,9 @@ fn logits(name: &str, inputs: &str) -> String {
 /// Logits of the adapter beside `base`, and of the two fused.
 fn both(base: &str) -> String {
     let beside = format!("model = \"{base}\", adapter = \"adapter\"");
-    logits("beside", &beside) + &stage("fuse", "fuse", &beside, "dtype = \"f32\"") + &logits("fused", "model = \"fuse\"")
+    logits("beside", &beside)
+        + &stage("fuse", "fuse", &beside, "dtype = \"f32\"")
+        + &logits("fused", "model = \"fuse\"")
 }
 
 /// A directory with the model, the text and the adapter.
@@ -178,7 +180,9 @@ fn planning_says_what_was_found() {
     dir.write("p.toml", BASE.to_owned() + &import("base", "source = \"path:adapter\""));
     let plan = dir.host().args(["plan", "p.toml", "--json"]).exits(0).json();
     let text = plan.to_string();
-    for says in ["mlx-lm LoRA of adapters.safetensors: 19 modules", "rank 4 to 8, scale 8", "made for `tiny/granite4-h`"] {
+    for says in
+        ["mlx-lm LoRA of adapters.safetensors: 19 modules", "rank 4 to 8, scale 8", "made for `tiny/granite4-h`"]
+    {
         assert!(text.contains(says), "`{says}` is not in {plan:#}");
     }
 }
@@ -187,11 +191,15 @@ fn planning_says_what_was_found() {
 #[test]
 fn dora_is_merged_only() {
     let dir = prepared("peft-dora", "qwen2");
-    dir.write("chats.jsonl", r#"{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}"#);
+    dir.write(
+        "chats.jsonl",
+        r#"{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}"#,
+    );
     let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
     dir.write("p.toml", BASE.to_owned() + &import("base", "source = \"path:adapter\"") + &lora);
     dir.host().args(["run", "p.toml"]).exits(PLAN).complains("merge only").complains("`fuse`");
-    let train = stage("train", "train-candle", "model = \"base\"", "data = \"chats.jsonl\", init_adapter = \"adapter\"");
+    let train =
+        stage("train", "train-candle", "model = \"base\"", "data = \"chats.jsonl\", init_adapter = \"adapter\"");
     dir.write("p.toml", BASE.to_owned() + &train);
     dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`init_adapter` is DoRA").complains("q_proj");
 }
@@ -326,7 +334,9 @@ fn factors_must_fit_each_other_and_the_configuration() {
 fn scales_must_be_known() {
     let parameters = |value: Value| move |dir: &Dir| config(dir, |keys| keys["lora_parameters"] = value);
     let two = parameters(json!({ "rank": 32, "scale": 10.0, "alpha": 64.0 }));
-    refused("mlx-square", "qwen2", HERE, two).complains("10 · 64 / 32 = 20").complains("set `scale` of this stage to 20");
+    refused("mlx-square", "qwen2", HERE, two)
+        .complains("10 · 64 / 32 = 20")
+        .complains("set `scale` of this stage to 20");
     refused("mlx-square", "qwen2", HERE, parameters(json!({ "rank": 32, "alpha": 64 }))).complains("no `scale`");
     refused("mlx-square", "qwen2", HERE, parameters(json!({ "rank": 32, "scale": 0 }))).complains("is no scale");
     let needless = refused("peft-mistral", "mistral", &format!("{HERE}, scale = 2.0"), |_| ());
@@ -366,8 +376,10 @@ fn files_must_be_there_and_whole() {
             cut.complains(file);
         }
     }
-    refused("mlx-square", "qwen2", HERE, |dir| _ = dir.write("adapter/adapter_config.json", "{")).complains("not valid JSON");
-    let stranger = refused("mlx-square", "qwen2", HERE, |dir| _ = dir.write("adapter/adapter_config.json", "{\"a\": 1}"));
+    refused("mlx-square", "qwen2", HERE, |dir| _ = dir.write("adapter/adapter_config.json", "{"))
+        .complains("not valid JSON");
+    let stranger =
+        refused("mlx-square", "qwen2", HERE, |dir| _ = dir.write("adapter/adapter_config.json", "{\"a\": 1}"));
     stranger.complains("neither PEFT's `peft_type` nor mlx-lm's");
 }
 

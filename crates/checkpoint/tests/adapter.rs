@@ -102,7 +102,10 @@ fn parse_with(key: &str, value: Value) -> Result<AdapterConfig, String> {
 #[test]
 fn keys_that_change_the_computation_are_refused() {
     let refused = |key, value| parse_with(key, value).unwrap_err();
-    assert_eq!(refused("use_qalora", json!(true)), "`use_qalora` is true, which is not supported yet; only its absence is");
+    assert_eq!(
+        refused("use_qalora", json!(true)),
+        "`use_qalora` is true, which is not supported yet; only its absence is"
+    );
     assert!(refused("bias", json!("all")).contains("only \"none\" is"));
     assert!(refused("init_lora_weights", json!("pissa")).starts_with("`init_lora_weights` is \"pissa\""));
     assert!(refused("modules_to_save", json!(["lm_head"])).starts_with("`modules_to_save` is [\"lm_head\"]"));

@@ -1,6 +1,6 @@
 //! A module's factors, put together from those of the adapter's file.
 
-use checkpoint::adapter::{LoraModule, Matrix};
+use checkpoint::adapter::{LoraModule, Matrix, by_expert};
 
 use crate::change::{Change, Lies};
 use crate::error::ImportError;
@@ -76,10 +76,14 @@ impl Factors {
         let size = change.size;
         let (rank, out, columns) = (size.rank as usize, size.out_features as usize, size.in_features as usize);
         let (mut a, mut b) = (found.weights.values(&change.a)?, found.weights.values(&change.b)?);
-        // Stacked factors lie alike everywhere.
-        if change.lies == Lies::Columns && size.experts.is_none() {
-            a = transposed(&a, columns, rank);
-            b = transposed(&b, rank, out);
+        match (change.lies, size.experts) {
+            (Lies::Columns, None) => (a, b) = (transposed(&a, columns, rank), transposed(&b, rank, out)),
+            (Lies::Parameter { .. }, Some(experts)) => {
+                let experts = experts as usize;
+                b = by_expert(&Matrix { rows: out, columns: rank * experts, values: b }, experts, rank).values;
+            }
+            // Stacked factors lie alike everywhere.
+            _ => {}
         }
         let magnitude = change.magnitude.as_ref().map(|tensor| found.weights.values(tensor)).transpose()?;
         Ok(Self { rank, out, a, b, magnitude })

@@ -13,6 +13,8 @@ pub enum Lies {
     Rows,
     /// A `(in, rank)`, B `(rank, out)`: mlx-lm.
     Columns,
+    /// Of all experts together, A `(experts · rank, in)` and B `(out, rank · experts)`: PEFT's parameters.
+    Parameter { experts: u64 },
 }
 
 impl Lies {
@@ -21,6 +23,7 @@ impl Lies {
         match self {
             Lies::Rows => "(rank, in) and (out, rank)",
             Lies::Columns => "(in, rank) and (rank, out)",
+            Lies::Parameter { .. } => "(experts · rank, in) and (out, rank · experts)",
         }
     }
 }
@@ -55,6 +58,11 @@ impl Size {
         let (experts, [rank, in_features], [out_features, b_rank]) = match (lies, a, b) {
             (Lies::Rows, &[rank, x], &[y, b_rank]) => (None, [rank, x], [y, b_rank]),
             (Lies::Columns, &[x, rank], &[b_rank, y]) => (None, [rank, x], [y, b_rank]),
+            (Lies::Parameter { experts }, &[ranks, x], &[y, b_ranks]) => {
+                let each = |ranks: u64| ranks.checked_div(experts).filter(|rank| rank * experts == ranks);
+                (Some(experts), [each(ranks)?, x], [y, each(b_ranks)?])
+            }
+            (Lies::Parameter { .. }, ..) => return None,
             (_, &[experts, rank, x], &[b_experts, y, b_rank]) if experts == b_experts => {
                 (Some(experts), [rank, x], [y, b_rank])
             }
@@ -95,16 +103,17 @@ impl Parts {
         }
     }
 
-    /// Every change with both factors; `scale` knows what multiplies one of that rank.
+    /// Every change with both factors; `lies` knows how a format keeps them, `scale` what multiplies those of a rank.
     pub fn finish(
         self,
-        lies: Lies,
+        lies: impl Fn(&str) -> Lies,
         scale: impl Fn(&str, u64) -> Result<f32, ImportError>,
     ) -> Result<BTreeMap<String, Change>, ImportError> {
         if self.0.is_empty() {
             return Err(ImportError::Empty);
         }
         let change = |(changed, mut parts): (String, BTreeMap<Part, StoredTensor>)| {
+            let lies = lies(&changed);
             let mut take = |part, missing| {
                 parts.remove(&part).ok_or_else(|| ImportError::MissingHalf { changed: changed.clone(), missing })
             };
@@ -170,5 +179,16 @@ mod tests {
         }
         assert_eq!(Size::of(Lies::Columns, &[12, 3], &[6, 5, 2]), Some(size));
         assert_eq!(Size::of(Lies::Rows, &[12, 3], &[6, 5, 2]), None);
+    }
+
+    #[test]
+    fn a_parameter_has_the_ranks_of_all_experts_in_one_dimension() {
+        let size = Size { experts: Some(6), rank: 2, in_features: 3, out_features: 5 };
+        let of = |experts, a: &[u64], b: &[u64]| Size::of(Lies::Parameter { experts }, a, b);
+        assert_eq!(of(6, &[12, 3], &[5, 12]), Some(size));
+        for (experts, a, b) in [(5, [12, 3], [5, 12]), (6, [12, 3], [5, 6]), (0, [12, 3], [5, 12])] {
+            assert_eq!(of(experts, &a, &b), None);
+        }
+        assert_eq!(of(6, &[6, 2, 3], &[6, 5, 2]), None);
     }
 }

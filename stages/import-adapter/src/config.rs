@@ -3,36 +3,70 @@
 use std::collections::BTreeMap;
 
 use checkpoint::adapter::{AdapterConfig, LoraModule};
+use model::Inventory;
 
 use crate::found::Found;
 
 /// PEFT's own where it says the same of the modules, else one rank and alpha with patterns for those that differ.
-pub fn of(found: &Found, modules: &BTreeMap<String, LoraModule>) -> AdapterConfig {
-    // Whole paths: an adapter need not change every layer, and PEFT would add to all modules of a last name.
-    let target_modules = modules.keys().cloned().collect();
+pub fn of(found: &Found, modules: &BTreeMap<String, LoraModule>, inventory: &Inventory) -> AdapterConfig {
+    let named = |(module, lora)| (name_in_config(inventory, module), lora);
+    let named: Vec<(Name, &LoraModule)> = modules.iter().map(named).collect();
     let fits = |config: &AdapterConfig| {
-        let says = |(name, lora): (&String, &LoraModule)| {
+        let says = |(name, lora): &(Name, &LoraModule)| {
+            let name = name.path();
             config.rank_of(name).ok() == Some(lora.rank()) && config.scale_of(name).ok() == Some(lora.scale)
         };
-        modules.iter().all(says)
+        named.iter().all(says)
     };
-    match found.config.clone().filter(fits) {
-        Some(config) => AdapterConfig { target_modules, ..config },
-        None => written(found, modules, target_modules),
+    let config = found.config.clone().filter(fits).unwrap_or_else(|| written(found, &named));
+    // Whole paths: an adapter need not change every layer, and PEFT would add to all modules of a last name.
+    let (mut target_modules, mut target_parameters) = (Vec::new(), Vec::new());
+    for (name, _) in named {
+        match name {
+            Name::Module(path) => target_modules.push(path),
+            Name::Parameter(path) => target_parameters.push(path),
+        }
+    }
+    AdapterConfig { target_modules, target_parameters, ..config }
+}
+
+/// What a configuration calls a module.
+enum Name {
+    Module(String),
+    /// Experts lie in parameters, not in linears.
+    Parameter(String),
+}
+
+impl Name {
+    fn path(&self) -> &str {
+        let (Name::Module(path) | Name::Parameter(path)) = self;
+        path
     }
 }
 
-fn written(found: &Found, modules: &BTreeMap<String, LoraModule>, targets: Vec<String>) -> AdapterConfig {
-    let (r, alpha) = most_common(modules.values().map(|lora| (lora.rank(), alpha_of(lora))));
-    let mut config = AdapterConfig::new(r, alpha, targets);
-    config.use_dora = modules.values().any(|lora| lora.magnitude.is_some());
+fn name_in_config(inventory: &Inventory, module: &str) -> Name {
+    let experts =
+        inventory.by_module(module).filter(|spec| spec.adapter.as_ref().is_some_and(|f| f.expert_axis.is_some()));
+    match experts {
+        Some(spec) => {
+            let parameter = spec.adapter.as_ref().and_then(|facts| facts.parameter.as_ref());
+            Name::Parameter(parameter.unwrap_or(&spec.name).clone())
+        }
+        None => Name::Module(module.to_owned()),
+    }
+}
+
+fn written(found: &Found, modules: &[(Name, &LoraModule)]) -> AdapterConfig {
+    let (r, alpha) = most_common(modules.iter().map(|(_, lora)| (lora.rank(), alpha_of(lora))));
+    let mut config = AdapterConfig::new(r, alpha, Vec::new());
+    config.use_dora = modules.iter().any(|(_, lora)| lora.magnitude.is_some());
     config.base_model_name_or_path = found.base.clone();
     for (name, lora) in modules {
         if lora.rank() != r {
-            config.rank_pattern.push((name.clone(), lora.rank()));
+            config.rank_pattern.push((name.path().to_owned(), lora.rank()));
         }
         if alpha_of(lora) != alpha {
-            config.alpha_pattern.push((name.clone(), alpha_of(lora)));
+            config.alpha_pattern.push((name.path().to_owned(), alpha_of(lora)));
         }
     }
     config

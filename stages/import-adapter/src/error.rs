@@ -105,20 +105,28 @@ impl ImportError {
 
     fn help(&self) -> Option<String> {
         let text = match self {
-            Self::UnknownScheme { .. } => "known: `path:DIRECTORY`, `path:FILE.safetensors` and `path:FILE.gguf`, relative \
-                to the pipeline file",
+            Self::UnknownScheme { .. } => {
+                "known: `path:DIRECTORY`, `path:FILE.safetensors` and `path:FILE.gguf`, relative \
+                to the pipeline file"
+            }
             Self::NotFound { .. } => "paths are relative to the pipeline file",
-            Self::NoAdapter { .. } | Self::UnknownConfig { .. } | Self::NoWeights { .. } => "an adapter is a directory with \
+            Self::NoAdapter { .. } | Self::UnknownConfig { .. } | Self::NoWeights { .. } => {
+                "an adapter is a directory with \
                 `adapter_config.json` beside `adapter_model.safetensors` (PEFT, Unsloth) or `adapters.safetensors` \
-                (mlx-lm), or a GGUF LoRA",
+                (mlx-lm), or a GGUF LoRA"
+            }
             Self::Pickle { .. } => "save it again with `model.save_pretrained(…, safe_serialization=True)`",
             Self::FullFineTune => "save the whole model with `mlx_lm.fuse`, and `fetch` that",
             Self::Invocation => "serve it beside its base in llama.cpp; it cannot be merged",
             Self::TwoScales { early, scale, .. } => {
-                return Some(format!("set `scale` of this stage to {early} or {scale}, as the version has it that trained it"));
+                return Some(format!(
+                    "set `scale` of this stage to {early} or {scale}, as the version has it that trained it"
+                ));
             }
             Self::AlphaAlone { quotient, alpha, .. } => {
-                return Some(format!("set `scale` of this stage: {quotient} where alpha is divided by the rank, else {alpha}"));
+                return Some(format!(
+                    "set `scale` of this stage: {quotient} where alpha is divided by the rank, else {alpha}"
+                ));
             }
             Self::NoScale => "set `scale` of this stage to what the training multiplied by",
             Self::Metadata { key: "general.type", .. } => "a whole model comes in through `fetch`",
@@ -135,9 +143,11 @@ impl ImportError {
 fn help_for_config(problem: &adapter::Problem) -> Option<String> {
     let adapter::Problem::NotYet { key, .. } = problem else { return None };
     let text = match key.as_str() {
-        "modules_to_save" | "trainable_token_indices" => "whole modules or rows trained beside the LoRA, mostly \
+        "modules_to_save" | "trainable_token_indices" => {
+            "whole modules or rows trained beside the LoRA, mostly \
             embeddings and heads, are not merged; train without them, or merge with PEFT's `merge_and_unload` and \
-            `fetch` the result",
+            `fetch` the result"
+        }
         _ => "merge with PEFT's `merge_and_unload` and `fetch` the result",
     };
     Some(text.into())

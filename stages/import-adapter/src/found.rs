@@ -78,7 +78,7 @@ impl Found {
             return Err(ImportError::NeedlessScale);
         }
         match files {
-            Files::Peft { config, weights } => peft::read(config, weights),
+            Files::Peft { config, weights } => peft::read(config, weights, &model.reading.inventory),
             Files::Mlx { config, weights } => mlx::read(config, weights, params.scale),
             Files::Gguf(path) => gguf::read(path, &model.reading.gguf.architecture),
         }

@@ -30,7 +30,7 @@ pub fn read(path: &Path, architecture: &str) -> Result<Found, ImportError> {
         parts.add(&changed, part, tensor)?;
     }
     let scale = |_: &str, rank: u64| Ok(if alpha == 0.0 { 1.0 } else { alpha / rank as f32 });
-    let changes = parts.finish(Lies::Rows, scale)?;
+    let changes = parts.finish(|_| Lies::Rows, scale)?;
     Ok(Found { kind: Kind::Gguf, base, changes, config: None, weights })
 }
 

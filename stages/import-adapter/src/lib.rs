@@ -22,8 +22,8 @@ mod weights;
 use std::collections::BTreeMap;
 
 use checkpoint::adapter::Adapter;
-use model::AdapterDescription;
 use model::description::Container;
+use model::{AdapterDescription, Inventory};
 use stage_api::{Context, Description, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{ModelInput, PROCESS_MEMORY, adapter_memory, check_model, describe_adapter, stage_error};
 
@@ -84,7 +84,7 @@ impl Stage for ImportAdapter {
             return Err(problem.into());
         }
         let output = describe(ctx, &described(&model, &placed))?;
-        write(ctx, &found, &placed)?;
+        write(ctx, &model.reading.inventory, &found, &placed)?;
         Ok(Outcome { outputs: BTreeMap::from([(ADAPTER.into(), output)]), ..Outcome::default() })
     }
 }
@@ -101,7 +101,7 @@ fn describe(ctx: &Context, adapter: &AdapterDescription) -> Result<Description> 
     Ok(describe_adapter(adapter)?.with_certainty(certainty))
 }
 
-fn write(ctx: &Context, found: &Found, placed: &[Placed]) -> Result<()> {
+fn write(ctx: &Context, inventory: &Inventory, found: &Found, placed: &[Placed]) -> Result<()> {
     let (mut modules, total) = (BTreeMap::new(), placed.len() as u64);
     for (done, placed) in placed.iter().enumerate() {
         ctx.check_cancelled()?;
@@ -111,8 +111,8 @@ fn write(ctx: &Context, found: &Found, placed: &[Placed]) -> Result<()> {
     let directory = ctx.output(ADAPTER)?;
     std::fs::create_dir_all(&directory)
         .map_err(|e| Error::from_source("io", &e).with_cause(directory.display().to_string()))?;
-    let adapter = Adapter { config: config::of(found, &modules), modules };
-    adapter.write(&directory).map_err(stage_error("unwritable_adapter"))
+    let adapter = Adapter { config: config::of(found, &modules, inventory), modules };
+    adapter.write_for(inventory, &directory).map_err(stage_error("unwritable_adapter"))
 }
 
 /// Names of tensors and the configuration: a generous guess for the disk estimate.

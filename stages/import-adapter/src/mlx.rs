@@ -32,10 +32,13 @@ pub fn read(config_path: &Path, weights_path: &Path, scale: Option<f32>) -> Resu
         };
         parts.add(&without_wrappers(module), part, tensor.clone())?;
     }
-    let changes = parts.finish(Lies::Columns, |module, rank| match config.rank == rank {
-        true => Ok(config.scale),
-        false => Err(ImportError::Rank { changed: module.to_owned(), rank, configured: config.rank }),
-    })?;
+    let changes = parts.finish(
+        |_| Lies::Columns,
+        |module, rank| match config.rank == rank {
+            true => Ok(config.scale),
+            false => Err(ImportError::Rank { changed: module.to_owned(), rank, configured: config.rank }),
+        },
+    )?;
     for (module, change) in &changes {
         if change.magnitude.is_some() != config.dora {
             return Err(ImportError::Dora { changed: module.clone(), said: config.dora });
@@ -77,9 +80,10 @@ impl Config {
             return Err(ImportError::UnknownKey { key: key.clone(), got: parameters[key].to_string() });
         }
         let rank = parameters.get("rank");
-        let rank = rank.and_then(Value::as_u64).filter(|r| *r > 0).ok_or_else(|| {
-            bad("lora_parameters.rank", rank, "a positive integer")
-        })?;
+        let rank = rank
+            .and_then(Value::as_u64)
+            .filter(|r| *r > 0)
+            .ok_or_else(|| bad("lora_parameters.rank", rank, "a positive integer"))?;
         let number = |key: &'static str, name: &'static str| match parameters.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => value.as_f64().map(Some).ok_or_else(|| bad(name, Some(value), "a number")),

@@ -2,41 +2,51 @@
 //!
 //! `base_model.model.<module>.lora_A.weight` with A `(r, in)`, `lora_B` `(out, r)` and, for DoRA,
 //! `lora_magnitude_vector` `(out)`. A raw state dict has the adapter's name behind `lora_A`, and `.weight` behind the
-//! vector. What the scale is comes from the configuration, patterns included.
+//! vector. What the scale is comes from the configuration, patterns included. Experts are parameters, whose wrappers have names
+//! of their own: they become those of the modules here.
 
 use std::path::Path;
 
-use checkpoint::adapter::AdapterConfig;
+use checkpoint::adapter::{AdapterConfig, WrappedParameter};
+use model::Inventory;
 
 use crate::change::{Lies, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
-use crate::names::without_wrappers;
+use crate::names::{core, without_wrappers};
 use crate::weights::Weights;
 
-pub fn read(config_path: &Path, weights_path: &Path) -> Result<Found, ImportError> {
-    let json =
-        std::fs::read(config_path).map_err(|source| ImportError::Io { path: config_path.to_owned(), source })?;
+pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> Result<Found, ImportError> {
+    let json = std::fs::read(config_path).map_err(|source| ImportError::Io { path: config_path.to_owned(), source })?;
     let config = AdapterConfig::parse(&json)
         .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
     let weights = Weights::safetensors(weights_path)?;
+    let wrapped = config.wrapped(inventory);
     let mut parts = Parts::default();
     for tensor in weights.tensors() {
         let Some((module, part)) = part_of(&tensor.name) else {
             return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
         };
-        parts.add(&without_wrappers(&module), part, tensor)?;
+        let module = without_wrappers(&module);
+        let parameter = wrapped.iter().find(|wrapped| core(&wrapped.path) == core(&module));
+        parts.add(parameter.map_or(&module, |parameter| &parameter.module), part, tensor)?;
     }
+    let parameter = |module: &str| wrapped.iter().find(|wrapped| wrapped.module == module);
+    let lies = |module: &str| match parameter(module) {
+        Some(WrappedParameter { experts, .. }) if *experts > 1 => Lies::Parameter { experts: *experts as u64 },
+        _ => Lies::Rows,
+    };
     let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
-    let changes = parts.finish(Lies::Rows, |module, rank| {
-        let configured = config.rank_of(module).map_err(of_config)?;
+    let changes = parts.finish(lies, |module, rank| {
+        let named = parameter(module).map_or(module, |parameter| &parameter.parameter);
+        let configured = config.rank_of(named).map_err(of_config)?;
         if configured as u64 != rank {
             return Err(ImportError::Rank { changed: module.to_owned(), rank, configured: configured as u64 });
         }
-        config.scale_of(module).map_err(of_config)
+        config.scale_of(named).map_err(of_config)
     })?;
     for (module, change) in &changes {
-        if change.magnitude.is_some() != config.use_dora {
+        if change.magnitude.is_some() != (config.use_dora && parameter(module).is_none()) {
             return Err(ImportError::Dora { changed: module.clone(), said: config.use_dora });
         }
     }

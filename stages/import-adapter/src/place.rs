@@ -118,8 +118,8 @@ impl<'a> Names<'a> {
         let module = &facts.module;
         let unfit = |got: Vec<u64>| Problem::Shape { module: module.clone(), got, expected: spec.shape.clone() };
         let shapes = |leaf: &str| self.shape(inventory, expr, leaf);
-        let map = RowMap::compile(expr, &shapes)
-            .map_err(|source| Problem::Unplaceable { module: module.clone(), source })?;
+        let map =
+            RowMap::compile(expr, &shapes).map_err(|source| Problem::Unplaceable { module: module.clone(), source })?;
         if map.shape != spec.shape {
             return Err(unfit(map.shape));
         }

@@ -19,7 +19,8 @@ pub fn problem(problem: &Problem) -> Finding {
 pub fn experts(placed: &[Placed]) -> Option<Finding> {
     let first = placed.iter().find(|placed| placed.shape.experts > 1)?;
     let message = format!("`{}` has factors for each of {} experts", first.module, first.shape.experts);
-    let help = "adapters of experts are not written yet; train the adapter without them, or fuse it where it was trained";
+    let help =
+        "adapters of experts are not written yet; train the adapter without them, or fuse it where it was trained";
     Some(Finding::new(Severity::Error, "unsupported_adapter", message).with_help(help))
 }
 
@@ -57,7 +58,8 @@ fn range(values: impl Iterator<Item = f32>) -> String {
 /// What the pipeline knows about its base.
 fn connected(model: &ModelInput) -> String {
     let known = |key: &str| model.description.provenance.get(key).cloned();
-    let named = || model.reading.config.get("_name_or_path")?.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    let named =
+        || model.reading.config.get("_name_or_path")?.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
     match known("source").or_else(|| known("file")).or_else(named) {
         Some(name) => format!("`{name}`"),
         None => format!("a model of the family `{}`", model.reading.family),

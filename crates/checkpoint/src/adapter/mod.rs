@@ -19,7 +19,7 @@ use model::adapter::AdaptedModule;
 pub use config::AdapterConfig;
 pub use error::{Error, Problem};
 pub use matrix::Matrix;
-pub use parameters::WrappedParameter;
+pub use parameters::{WrappedParameter, by_expert};
 
 /// The configuration's file name.
 pub const CONFIG_FILE: &str = "adapter_config.json";

@@ -83,8 +83,12 @@ impl WrappedParameter {
     }
 }
 
-/// (out, rank · experts) as (experts · out, rank).
-fn by_expert(b: &Matrix, experts: usize, rank: usize) -> Matrix {
+/// B as PEFT stores it, (out, rank · experts), as (experts · out, rank).
+///
+/// # Panics
+/// Where B has other columns.
+pub fn by_expert(b: &Matrix, experts: usize, rank: usize) -> Matrix {
+    assert_eq!(b.columns, rank * experts, "a B of all experts has the ranks of all");
     let value = |i: usize| {
         let (row, k) = (i / rank, i % rank);
         b.row(row % b.rows)[k * experts + row / b.rows]

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkpoint::adapter::Adapter;
 use decoder::from_view::adapters_of;
 use decoder::{Adapters, Batch, plan};
+use model::AdapterDescription;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stage_api::{
     Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
-use model::AdapterDescription;
 use stage_model::{AdapterInput, ModelInput, adapter_memory, check_adapter, check_model};
 
 use crate::base::{Base, MODEL, numeric_mode};
@@ -41,9 +41,13 @@ impl Stage for Logits {
             revision: Some(1),
             inputs: vec![
                 Port::new(MODEL, kind::MODEL, "the model: a Hugging Face directory or a GGUF"),
-                Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory, computed beside the model, or merged where it is DoRA")
-                    .requires("container", &["safetensors"])
-                    .optional(),
+                Port::new(
+                    ADAPTER,
+                    kind::ADAPTER,
+                    "a PEFT directory, computed beside the model, or merged where it is DoRA",
+                )
+                .requires("container", &["safetensors"])
+                .optional(),
             ],
             outputs: vec![Port::new(LOGITS, kind::LOGITS, "token ids and one row of f32 logits a token")],
             params: schemars::schema_for!(Params).into(),

@@ -112,7 +112,10 @@ impl TrainError {
             Self::UnknownParameters { .. } => "unknown_target_parameter",
             Self::NoTargets => "no_targets",
             Self::DropoutOnParameters { .. } => "dropout_on_parameters",
-            Self::InitAdapter(_) | Self::UnfitInitAdapter { .. } | Self::DoraInitAdapter { .. } | Self::Scale { .. } => "bad_init_adapter",
+            Self::InitAdapter(_)
+            | Self::UnfitInitAdapter { .. }
+            | Self::DoraInitAdapter { .. }
+            | Self::Scale { .. } => "bad_init_adapter",
             Self::Step { source, .. } | Self::Evaluation { source, .. } | Self::Decoder(source) => decoder_code(source),
             Self::NonFiniteGradient { .. } => "diverged",
             Self::Write(_) => "io",
