@@ -250,7 +250,7 @@ fn what_is_left_over_is_said() {
         model.0.by_name().insert(part("lm_head"), embedding);
     }
     write_model(&dir, "model", &model, |config| {
-        quantization(json!({ "bits": 8, "group_size": 64, "model.layers.7.mlp.up_proj": true }))(config);
+        quantization(json!({ "bits": 8, "group_size": 64, "model.layers.7.mlp.up_proj": false }))(config);
     });
     dir.write("p.toml", "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model\" }\n");
     let plan = dir.host().args(["plan", "p.toml", "--json"]).exits(0).json();

@@ -72,7 +72,6 @@ impl Quantization {
         for (path, own) in keys.iter().filter(|(path, _)| !Groups::KEYS.contains(&path.as_str())) {
             let place = format!("{key}.{path}");
             let groups = match own {
-                Value::Bool(true) => Some(usual),
                 Value::Bool(false) => None,
                 own => {
                     let keys = object(&place, own)?;
@@ -186,7 +185,7 @@ fn object<'a>(key: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Fam
     value.as_object().ok_or_else(|| FamilyError::BadKey {
         key: key.into(),
         got: value.to_string(),
-        expected: "an object".into(),
+        expected: "an object with `bits` and `group_size`, or false for a module".into(),
     })
 }
 
