@@ -31,6 +31,7 @@ fn inventory() -> Inventory {
             role: Role::ExpertsUp,
             layer: Some(0),
             presence: Presence::Required,
+            heads: None,
             adapter: Some(facts),
             forms: Vec::new(),
         }

@@ -9,8 +9,8 @@ use crate::found::Found;
 
 /// PEFT's own where it says the same of the modules, else one rank and alpha with patterns for those that differ.
 pub fn of(found: &Found, modules: &BTreeMap<String, LoraModule>, inventory: &Inventory) -> AdapterConfig {
-    let named = |(module, lora)| (name_in_config(inventory, module), lora);
-    let named: Vec<(Name, &LoraModule)> = modules.iter().map(named).collect();
+    let named: Vec<(Name, &LoraModule)> =
+        modules.iter().map(|(module, lora)| (name_in_config(inventory, module), lora)).collect();
     let fits = |config: &AdapterConfig| {
         let says = |(name, lora): &(Name, &LoraModule)| {
             let name = name.path();
