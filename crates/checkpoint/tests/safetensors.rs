@@ -72,6 +72,14 @@ fn what_is_written_is_read() {
     assert_eq!(header.tensors[0].offset % 8, 0, "data is aligned");
 }
 
+/// As mlx writes a file about which it says nothing.
+#[test]
+fn metadata_may_be_null() {
+    let header = r#"{"__metadata__":null,"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let header = Header::read(&file_of(header, 4)).unwrap();
+    assert!(header.metadata.is_empty() && header.tensors.len() == 1);
+}
+
 #[test]
 fn disagreeing_entries_are_refused() {
     let one = |dtype: &str, shape: &str, offsets: &str| {

@@ -100,11 +100,9 @@ impl<'a> Names<'a> {
     /// matrices alone.
     fn expr(&self, spec: &TensorSpec) -> Option<Expr> {
         let known = spec.forms.iter().filter(|form| self.kind.dialects().contains(&form.dialect));
-        let changed = known.map(|form| matrices(&form.expr)).filter_map(|expr| {
-            let leaves = expr.tensors();
-            let alone = leaves.iter().filter(|leaf| self.change(leaf).is_none()).count();
-            (alone < leaves.len()).then_some((alone, expr))
-        });
+        let alone = |expr: &Expr| expr.tensors().iter().filter(|leaf| self.change(leaf).is_none()).count();
+        let forms = known.map(|form| matrices(&form.expr)).map(|expr| (alone(&expr), expr));
+        let changed = forms.filter(|(alone, expr)| *alone < expr.tensors().len());
         changed.min_by_key(|(alone, _)| *alone).map(|(_, expr)| expr)
     }
 

@@ -129,8 +129,9 @@ pub(super) trait PairValue: Sized {
 impl PairValue for Item {
     fn next<'de, M: MapAccess<'de>>(key: &str, map: &mut M) -> Result<Self, M::Error> {
         if key == METADATA_KEY {
-            let Pairs(pairs) = map.next_value::<Pairs<String>>()?;
-            Ok(Item::Metadata(pairs))
+            // mlx writes `null` where it has nothing to say.
+            let pairs = map.next_value::<Option<Pairs<String>>>()?;
+            Ok(Item::Metadata(pairs.map_or_else(Vec::new, |Pairs(pairs)| pairs)))
         } else {
             map.next_value().map(Item::Tensor)
         }
