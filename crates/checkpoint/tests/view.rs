@@ -329,14 +329,17 @@ fn every_disagreement_is_a_finding() {
     assert_eq!(
         messages[..3],
         [
-            format!("tensor `{Q}` has shape [32, 8], the configuration asks for [8, 32]"),
+            format!(
+                "tensor `{Q}` has shape [32, 8], the configuration asks for [8, 32]: it is transposed, so its values \
+         lie in another order"
+            ),
             format!("tensor `{V}` is missing; looked for `{V}`"),
             "tensor `model.layers.0.self_attn.w_v.weight` (bf16, [4, 32]) belongs to nothing in this architecture"
                 .into(),
         ]
     );
     assert!(messages[3].starts_with(&format!("tensor `{NORM}` is `u8`, which is not decoded; decoded are `f32`")));
-    assert_eq!(found[0].help(), "it looks transposed: store weights as [out, in]");
+    assert_eq!(found[0].help(), "store weights as [out, in]; dimensions of 1 may stand anywhere");
     assert_eq!(
         found.iter().map(|f| f.code()).collect::<Vec<_>>(),
         ["wrong_shape", "missing_tensor", "unexpected_tensor", "wrong_type",]
