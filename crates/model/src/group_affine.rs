@@ -43,7 +43,7 @@ impl GroupAffine {
         }
         let stored = |name: &str| shapes(name).ok_or_else(|| ExprError::MissingTensor { name: name.to_owned() });
         let [codes, scales, biases] = [stored(&self.codes)?, stored(&self.scales)?, stored(&self.biases)?];
-        self.joined(&codes, &scales, &biases).ok_or_else(|| ExprError::UnlikeGroups {
+        self.joined(&codes, &scales, &biases).ok_or(ExprError::UnlikeGroups {
             bits: self.bits,
             group_size: self.group_size,
             codes,
