@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// The tensor `part` of mlx-lm's module, where that has another name.
-    pub(crate) fn from_mlx(&self, part: &str) -> Option<Expr> {
+    pub(crate) fn stored_by_mlx(&self, part: &str) -> Option<Expr> {
         Some(Expr::tensor(format!("{}.{part}", self.mlx.as_ref()?)))
     }
 

@@ -56,7 +56,7 @@ impl Tensors {
             layer: place.layer,
             expr: place.gguf(&name, columns),
         };
-        let from_mlx = place.from_mlx(part).map(|expr| Form { dialect: Dialect::Mlx, expr });
+        let from_mlx = place.stored_by_mlx(part).map(|expr| Form { dialect: Dialect::Mlx, expr });
         let forms = from_gguf.into_iter().map(|expr| Form { dialect: Dialect::Gguf, expr }).chain(from_mlx).collect();
         let heads = place.heads.filter(|heads| heads.axis < shape.len());
         self.canonical(Canonical { name: &name, layer: place.layer, role, shape, adapter, heads, forms });
