@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Holds what llama.cpp's converter and we make of one model in the spellings of transformers 5 and mlx-lm.
 
-  spellings.py LLAMA_CPP_PYTHON HOST WORK SMOLLM2
+  spellings.py LLAMA_CPP_PYTHON HOST WORK SMOLLM2 [NAME…]
 
-For a small model of every kind: our GGUF of each spelling must have the bytes of the published one's, which llama.cpp
+For a small model of every kind, or of these: our GGUF of each spelling must have the bytes of the published one's, which llama.cpp
 runs (`spellings.toml`); what llama.cpp's converter does instead is said. Ends with 1 where one of ours differs.
 """
 
@@ -96,11 +96,11 @@ def compare(host, name, smollm2, work):
 
 
 def main():
-    program, work, smollm2 = map(pathlib.Path, sys.argv[2:])
+    program, work, smollm2 = map(pathlib.Path, sys.argv[2:5])
     llama.llama_log_set(log, ctypes.c_void_p(0))
     llama.llama_backend_init()
     good = True
-    for name in family_models.NAMES:
+    for name in sys.argv[5:] or family_models.NAMES:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         good &= compare(Host(program, work, PIPELINE), name, smollm2, work)

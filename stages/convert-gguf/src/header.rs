@@ -12,12 +12,11 @@ const QUANTIZATION_VERSION: u32 = 2;
 pub fn metadata(model: &ModelInput, name: &str, file_type: u32) -> Vec<(String, MetaValue)> {
     let reading = &model.reading;
     let text = |key: &str, value: &str| (key.to_owned(), MetaValue::String(value.to_owned()));
-    let parameters = reading.inventory.tensors.iter().map(|t| t.shape.iter().product::<u64>()).sum();
     let mut out = vec![
         text("general.architecture", &reading.gguf.architecture),
         text("general.type", "model"),
         text("general.name", name),
-        text("general.size_label", &size_label(parameters)),
+        text("general.size_label", &size_label(&reading.inventory.gguf)),
     ];
     out.extend(kept(model));
     out.extend(reading.gguf.metadata.iter().cloned());

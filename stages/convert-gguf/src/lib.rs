@@ -30,7 +30,7 @@ impl Stage for ConvertGguf {
         Signature {
             id: "convert-gguf".into(),
             summary: "writes a model as a GGUF, or an adapter alone as a GGUF LoRA".into(),
-            revision: Some(3),
+            revision: Some(4),
             inputs: vec![
                 Port::new("model", kind::MODEL, "the model; left out, the adapter is converted alone").optional(),
                 Port::new("adapter", kind::ADAPTER, "merged into the model, or converted alone")

@@ -1,5 +1,6 @@
 //! What the output is called: the pipeline says it, never a directory.
 
+use model::inventory::{GgufTensor, Role};
 use stage_api::Context;
 
 use crate::params::Params;
@@ -16,9 +17,26 @@ pub fn file_stem(name: &str) -> String {
     if stem.trim_matches('.').is_empty() { "model".into() } else { stem }
 }
 
-/// `general.size_label` as llama.cpp writes it: `135M`, `8.4M`, `3.2B`.
-pub fn size_label(parameters: u64) -> String {
-    let count = parameters as f64;
+/// `general.size_label` as llama.cpp writes it: `135M`, `3.2B`, and of a model with experts `8x3.2M`, where with one of
+/// the eight it would have 3.2M weights.
+pub fn size_label(tensors: &[GgufTensor]) -> String {
+    let (mut weights, mut experts) = (0, None);
+    for tensor in tensors {
+        let size = tensor.shape.iter().product::<u64>();
+        match (tensor.role, &tensor.shape[..]) {
+            (Role::ExpertsGate | Role::ExpertsUp | Role::ExpertsGateUp | Role::ExpertsDown, [count, ..]) => {
+                weights += size / count.max(&1);
+                experts = Some(*count);
+            }
+            _ => weights += size,
+        }
+    }
+    let weights = rounded(weights);
+    experts.map_or_else(|| weights.clone(), |count| format!("{count}x{weights}"))
+}
+
+fn rounded(count: u64) -> String {
+    let count = count as f64;
     let (scaled, suffix) = match count {
         c if c > 1e12 => (c * 1e-12, "T"),
         c if c > 1e9 => (c * 1e-9, "B"),
@@ -33,15 +51,32 @@ pub fn size_label(parameters: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use model::Expr;
+
     use super::*;
+
+    fn tensor(role: Role, shape: &[u64]) -> GgufTensor {
+        let name = "blk.0.weight".to_owned();
+        GgufTensor { expr: Expr::tensor(&name), name, shape: shape.into(), role, layer: None }
+    }
 
     #[test]
     fn labels_are_those_of_llama_cpp() {
         for (parameters, label) in
             [(134_515_008, "135M"), (8_392_512, "8.4M"), (3_212_749_824, "3.2B"), (7_000, "7.0K")]
         {
-            assert_eq!(size_label(parameters), label);
+            assert_eq!(size_label(&[tensor(Role::Embedding, &[parameters])]), label);
         }
+    }
+
+    #[test]
+    fn experts_are_counted_beside_a_model_of_one() {
+        let tensors = [
+            tensor(Role::Embedding, &[1_000, 3_000]),
+            tensor(Role::ExpertsUp, &[8, 200, 500]),
+            tensor(Role::ExpertsDown, &[8, 500, 200]),
+        ];
+        assert_eq!(size_label(&tensors), "8x3.2M");
     }
 
     #[test]
