@@ -147,6 +147,7 @@ fn check_adapter(name: &str, bars: &Bars) {
         stage("base", "fetch", "with = { source = \"path:base\" }"),
         stage("train", "train-candle", &train),
         logits("beside", "model = \"base\", adapter = \"train\""),
+        import("imported", &model.adapter()),
         stage("fuse", "fuse", "inputs = { model = \"base\", adapter = \"train\" }\nwith = { dtype = \"f32\" }"),
         logits("fused", "model = \"fuse\""),
         stage("gguf", "convert-gguf", &format!("inputs = {{ model = \"base\" }}\n{f32}")),
@@ -165,8 +166,10 @@ fn check_adapter(name: &str, bars: &Bars) {
 
     let tensors =
         |directory: &Path| Tensors::parse(&std::fs::read(directory.join("adapter_model.safetensors")).unwrap());
-    let (mut ours, mut theirs) = (tensors(&output(&report, "train", "adapter")), tensors(&model.adapter()));
-    assert!(ours.by_name() == theirs.by_name(), "{name}: what is written is not what PEFT wrote");
+    for stage in ["train", "imported"] {
+        let (mut ours, mut theirs) = (tensors(&output(&report, stage, "adapter")), tensors(&model.adapter()));
+        assert!(ours.by_name() == theirs.by_name(), "{name}: what {stage} wrote is not what PEFT wrote");
+    }
 
     let (ids, expected) = model.adapted();
     assert!(apart(&model.golden().1, &expected) > 0.1, "{name}: the adapter changes nothing");
@@ -179,6 +182,23 @@ fn check_adapter(name: &str, bars: &Bars) {
     assert!(gguf(&report, "merged") == gguf(&report, "merged-fused"), "{name}: fusing first makes another GGUF");
     let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
     assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp with the GGUF LoRA diverges by {divergence:.1e}");
+
+    // The GGUF LoRA is an adapter from elsewhere, experts of three dimensions included.
+    let again = [
+        "schema = 1\n".to_owned(),
+        stage("base", "fetch", "with = { source = \"path:base\" }"),
+        import("imported", &output(&report, "lora", "adapter")),
+        logits("beside", "model = \"base\", adapter = \"imported\""),
+    ];
+    dir.write("again.toml", again.concat());
+    let report = dir.host().args(["run", "again.toml", "--json"]).exits(0).json();
+    let far = apart(&read_logits(&output(&report, "beside", "logits")).1, &expected);
+    assert!(far <= bars.logits, "{name}: logits of the GGUF LoRA taken back are {far:.1e} from PEFT's");
+}
+
+fn import(id: &str, adapter: &Path) -> String {
+    let with = format!("with = {{ source = \"path:{}\" }}", adapter.display());
+    stage(id, "import-adapter", &format!("inputs = {{ model = \"base\" }}\n{with}"))
 }
 
 fn spellings(model: &FamilyModel) -> Vec<(&'static str, Spelling)> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use checkpoint::adapter::{AdapterConfig, LoraModule};
 use model::Inventory;
+use model::inventory::AdapterFacts;
 
 use crate::found::Found;
 
@@ -33,7 +34,7 @@ pub fn of(found: &Found, modules: &BTreeMap<String, LoraModule>, inventory: &Inv
 /// What a configuration calls a module.
 enum Name {
     Module(String),
-    /// Experts lie in parameters, not in linears.
+    /// What transformers has as a parameter: experts, and their router.
     Parameter(String),
 }
 
@@ -45,14 +46,11 @@ impl Name {
 }
 
 fn name_in_config(inventory: &Inventory, module: &str) -> Name {
-    let experts =
-        inventory.by_module(module).filter(|spec| spec.adapter.as_ref().is_some_and(|f| f.expert_axis.is_some()));
-    match experts {
-        Some(spec) => {
-            let parameter = spec.adapter.as_ref().and_then(|facts| facts.parameter.as_ref());
-            Name::Parameter(parameter.unwrap_or(&spec.name).clone())
-        }
-        None => Name::Module(module.to_owned()),
+    let facts = inventory.by_module(module).and_then(|spec| Some((spec, spec.adapter.as_ref()?)));
+    match facts {
+        Some((_, AdapterFacts { parameter: Some(path), .. })) => Name::Parameter(path.clone()),
+        Some((spec, AdapterFacts { expert_axis: Some(_), .. })) => Name::Parameter(spec.name.clone()),
+        _ => Name::Module(module.to_owned()),
     }
 }
 
