@@ -164,7 +164,7 @@ fn a_gguf_lora_of_a_hybrid_comes_back() {
     let gguf = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"f32\"");
     let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
     let beside = logits("beside", "model = \"base\", adapter = \"adapter\"");
-    let inputs = "model = \"gguf\", adapter = \"lora\", reference = \"beside\"";
+    let inputs = "model = \"gguf\", adapter = \"lora.adapter\", reference = \"beside\"";
     let evaluate = format!("[stages.evaluate]\nuses = \"evaluate-gguf\"\ninputs = {{ {inputs} }}\n");
     let import_mlx = import("base", "source = \"path:adapter\"");
     let report = run(&dir, &(BASE.to_owned() + &import_mlx + &gguf + &lora + &beside + &evaluate));
@@ -204,7 +204,7 @@ fn dora_is_merged_only() {
     let train =
         stage("train", "train-candle", "model = \"base\"", "data = \"chats.jsonl\", init_adapter = \"adapter\"");
     dir.write("p.toml", BASE.to_owned() + &train);
-    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`init_adapter` is DoRA").complains("q_proj");
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`init_adapter` is DoRA").complains("down_proj");
 }
 
 #[test]
