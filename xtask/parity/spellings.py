@@ -57,7 +57,7 @@ def theirs(model, out, published):
         return f"refuses it: {done.stderr.strip().splitlines()[-1]}"
     if reason := why_not_loaded(out):
         return f"writes without a word a file that llama.cpp cannot load: {reason}"
-    if not published.exists():
+    if out == published:
         return "converts it"
     a, b = Gguf(out).tensors, Gguf(published).tensors
     same = a.keys() == b.keys() and all((a[name].data == b[name].data).all() for name in a)
@@ -90,7 +90,7 @@ def compare(host, name, smollm2, work):
         else:
             same = filecmp.cmp(made, reference, shallow=False)
             said, good = "the published one's bytes" if same else "OTHER BYTES", good and same
-        other = theirs(model, work / f"theirs-{spelled.split()[0]}-{model.name}.gguf", work / f"theirs-published-{name}.gguf")
+        other = theirs(model, work / f"theirs-{model.name}.gguf", work / f"theirs-{published.name}.gguf")
         print(f"{name}, {spelled}: ours {said}; llama.cpp's converter {other}", flush=True)
     return good
 
