@@ -100,6 +100,12 @@ fn a_hybrid_of_mlx() {
     check("mlx-hybrid", "granite4-h");
 }
 
+/// Factors of three dimensions, and gate and up apart from each other.
+#[test]
+fn experts_of_mlx() {
+    check("mlx-experts", "granite4-h-moe");
+}
+
 #[test]
 fn rslora_and_patterns_of_peft() {
     check("peft-patterns", "granite4-h");

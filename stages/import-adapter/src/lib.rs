@@ -56,7 +56,6 @@ impl Stage for ImportAdapter {
         let found = Found::read(&files, &params, &model)?;
         let (placed, problems) = place::place(&model, &found);
         findings.extend(problems.iter().map(report::problem));
-        findings.extend(report::experts(&placed));
         findings.push(report::what_was_found(&found, &placed, &model));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Ok(Plan { findings, ..Plan::default() });

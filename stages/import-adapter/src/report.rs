@@ -15,15 +15,6 @@ pub fn problem(problem: &Problem) -> Finding {
     Finding::new(Severity::Error, "unfit_adapter", problem.to_string()).with_help(problem.help())
 }
 
-/// Factors of each expert have no place yet in what is written.
-pub fn experts(placed: &[Placed]) -> Option<Finding> {
-    let first = placed.iter().find(|placed| placed.shape.experts > 1)?;
-    let message = format!("`{}` has factors for each of {} experts", first.module, first.shape.experts);
-    let help =
-        "adapters of experts are not written yet; train the adapter without them, or fuse it where it was trained";
-    Some(Finding::new(Severity::Error, "unsupported_adapter", message).with_help(help))
-}
-
 /// Who made the adapter, what it changes, and for which model: the name that it has beside the one that is connected.
 pub fn what_was_found(found: &Found, placed: &[Placed], model: &ModelInput) -> Finding {
     let lasts: BTreeSet<&str> = placed.iter().map(|placed| last_part(&placed.module)).collect();
