@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn packed_rows_are_decoded_in_part() {
         // Two rows of 64 values in groups of 32; of 4 bits, integer i is i % 16, scaled by the number of its group.
-        let codes: Vec<u8> = (0..64).map(|i| (2 * i % 16) | (2 * i + 1) % 16 << 4).collect();
+        let codes: Vec<u8> = (0..64).map(|i| (2 * i % 16) | ((2 * i + 1) % 16) << 4).collect();
         let f32s = |values: [f32; 4]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let parts = [codes, f32s([1.0, 2.0, 3.0, 4.0]), f32s([0.5; 4])].map(|bytes| -> Bytes { Arc::new(bytes) });
         let decoder = GroupAffineDecoder::new(4, 32, [StoredType::F32; 2]).unwrap();
