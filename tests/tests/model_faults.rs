@@ -211,7 +211,7 @@ fn a_gguf_whose_header_lies() {
 }
 
 /// `lamma` instead of `llama`.
-fn rename_architecture(gguf: &mut Vec<u8>) {
+fn rename_architecture(gguf: &mut [u8]) {
     let name = [&5_u64.to_le_bytes()[..], b"llama"].concat();
     let at = gguf.windows(name.len()).position(|w| w == name).unwrap() + 8;
     gguf[at..at + 5].copy_from_slice(b"lamma");
@@ -219,7 +219,7 @@ fn rename_architecture(gguf: &mut Vec<u8>) {
 
 #[test]
 fn a_gguf_of_an_architecture_that_nobody_claims() {
-    refused_gguf(rename_architecture, &["no family plugin handles gguf_architecture `lamma`"]);
+    refused_gguf(|gguf| rename_architecture(gguf), &["no family plugin handles gguf_architecture `lamma`"]);
 }
 
 /// A published Llama has biases on all four projections of attention or on none; a GGUF may have them on any.
