@@ -68,8 +68,9 @@ fn same(work: &Path, again: &Path, name: &str) -> Result<(), ParityError> {
         let path = folder.join(format!("{name}.json"));
         fs::read(&path).map_err(at(&path))
     };
-    match file(work)? == file(again)? {
-        true => Ok(println!("tokens: {name}: the rebuilt tokenizer has the same GGUF vocabulary")),
-        false => Err(ParityError::Vocabulary { name: name.to_owned() }),
+    if file(work)? != file(again)? {
+        return Err(ParityError::Vocabulary { name: name.to_owned() });
     }
+    println!("tokens: {name}: the rebuilt tokenizer has the same GGUF vocabulary");
+    Ok(())
 }
