@@ -6,6 +6,7 @@
 TOKENIZER is a directory with any tokenizer: nothing is generated. What is there already is left as it is.
 """
 
+import json
 import pathlib
 import shutil
 import sys
@@ -25,8 +26,11 @@ def main():
             dtype="bfloat16", architectures=["Qwen2ForCausalLM"], max_window_layers=28, bos_token_id=1, eos_token_id=2,
         )
         transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(model_dir)
-        for file in tokenizer.glob("tokenizer*"):
-            shutil.copy(file, model_dir)
+        shutil.copy(tokenizer / "tokenizer.json", model_dir)
+        # Taken as it is, whatever model it is beside.
+        config = json.loads((tokenizer / "tokenizer_config.json").read_text())
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+        (model_dir / "tokenizer_config.json").write_text(json.dumps(config))
     if not (adapter_dir / "adapter_model.safetensors").exists():
         model = transformers.AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.bfloat16)
         lora = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -54,7 +54,7 @@ fn inventory() -> Inventory {
             spec(V, &[4, COLUMNS], Role::AttentionValue, fused(8, 4)),
             spec(NORM, &[COLUMNS], Role::Norm, norm),
         ],
-        ignored: vec![IgnoredTensor { name: "rope.inv_freq".into(), reason: "computed".into() }],
+        ignored: vec![IgnoredTensor { name: "rope.inv_freq".into(), reason: "computed".into(), copy_of: None }],
         gguf: vec![GgufTensor {
             name: "attn_qkv.weight".into(),
             shape: vec![12, COLUMNS],

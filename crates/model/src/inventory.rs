@@ -161,6 +161,8 @@ pub struct IgnoredTensor {
     pub name: String,
     /// Why nothing is lost.
     pub reason: String,
+    /// The stored tensor that it repeats: nothing is lost where the two have the same bytes, and only then.
+    pub copy_of: Option<String>,
 }
 
 /// One tensor of the GGUF that this model becomes.

@@ -6,6 +6,7 @@ use checkpoint::stored_shape::Respelling;
 use checkpoint::view::module_shapes;
 use model::AdapterDescription;
 use model::adapter::AdaptedModule;
+use model::description::LostFact;
 use stage_api::{Finding, Severity};
 
 use crate::ModelInput;
@@ -40,6 +41,23 @@ pub fn model_notes(model: &ModelInput) -> Vec<Finding> {
         (Respelling::Heads, "with a dimension of heads of its own"),
     ];
     notes.into_iter().filter_map(|(respelling, how)| note(respelling, how)).collect()
+}
+
+/// What a GGUF of the model cannot say, with what llama.cpp takes for it: an error where answers change, a warning where
+/// they do only beyond a bound.
+pub fn lost_in_gguf(model: &ModelInput) -> Vec<Finding> {
+    let finding = |lost: &LostFact| {
+        let (severity, bound) = match &lost.bound {
+            Some(bound) => (Severity::Warning, format!(" {bound}")),
+            None => (Severity::Error, String::new()),
+        };
+        let message = format!(
+            "a GGUF cannot carry `{} = {}`; llama.cpp assumes {}, so answers change{bound}",
+            lost.fact, lost.value, lost.assumed
+        );
+        Finding::new(severity, "lost_in_gguf", message)
+    };
+    model.reading.lost_in_gguf.iter().map(finding).collect()
 }
 
 /// Every module of the adapter is one that the model has, with its shape.

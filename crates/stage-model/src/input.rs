@@ -47,7 +47,28 @@ impl ModelInput {
             return Err(Error::new("changed_model", format!("`{}` is not the model that was planned", path.display()))
                 .with_help("its tensors changed since planning; run the pipeline again"));
         }
+        self.check_copies(&checkpoint)?;
         Ok(checkpoint)
+    }
+}
+
+impl ModelInput {
+    /// A tensor that is not read because it repeats another one does repeat it.
+    fn check_copies(&self, checkpoint: &Checkpoint) -> Result<()> {
+        for ignored in &self.reading.inventory.ignored {
+            let stored = |name: &String| checkpoint.tensor(name);
+            let Some((copy, original)) = stored(&ignored.name).zip(ignored.copy_of.as_ref().and_then(stored)) else {
+                continue;
+            };
+            if copy != original && (copy.0.stored_type, copy.1) != (original.0.stored_type, original.1) {
+                let (name, of) = (&ignored.name, &original.0.name);
+                let message = format!("`{name}` is not read, for it repeats `{of}`, but its values are others");
+                return Err(Error::new("unlike_copy", message).with_help(
+                    "set `tie_word_embeddings` to false in `config.json` where both are used, or remove the one that is not",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

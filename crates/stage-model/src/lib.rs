@@ -13,7 +13,7 @@ mod port;
 mod stream;
 mod vocabulary;
 
-pub use check::{check_adapter, check_model, model_notes};
+pub use check::{check_adapter, check_model, lost_in_gguf, model_notes};
 pub use error::stage_error;
 pub use input::{AdapterInput, ModelInput, model_path};
 pub use json_line::{JsonLineError, parse_json_line};

@@ -110,10 +110,12 @@ pub fn ignored(shape: &Shape) -> Vec<IgnoredTensor> {
     let frequencies = (0..shape.num_hidden_layers).map(|i| IgnoredTensor {
         name: format!("model.layers.{i}.self_attn.rotary_emb.inv_freq"),
         reason: "old checkpoints store the RoPE frequencies, which follow from the configuration".into(),
+        copy_of: None,
     });
     let head = shape.tied.then(|| IgnoredTensor {
         name: "lm_head.weight".into(),
         reason: "`tie_word_embeddings` is true, so the embedding is the head".into(),
+        copy_of: Some("model.embed_tokens.weight".into()),
     });
     frequencies.chain(head).collect()
 }
@@ -121,7 +123,7 @@ pub fn ignored(shape: &Shape) -> Vec<IgnoredTensor> {
 /// What is worth saying about a stored head that is not used.
 pub fn notes(shape: &Shape, model: &ModelDescription) -> Vec<String> {
     let unused = shape.tied && model.tensor("lm_head.weight").is_some();
-    let note = "`lm_head.weight` is stored although `tie_word_embeddings` is true; the embedding is used";
+    let note = "`lm_head.weight` is stored although `tie_word_embeddings` is true; the embedding is used, and must be the same";
     unused.then(|| note.to_owned()).into_iter().collect()
 }
 

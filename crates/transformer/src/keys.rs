@@ -207,5 +207,6 @@ pub fn ignored() -> Vec<IgnoredTensor> {
     vec![IgnoredTensor {
         name: "rope_freqs.weight".into(),
         reason: "its values are the RoPE factors of the architecture".into(),
+        copy_of: None,
     }]
 }

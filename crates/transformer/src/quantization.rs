@@ -106,7 +106,12 @@ impl Quantization {
         }
         let beside = reading.inventory.ignored.iter().filter_map(|ignored| {
             let module = ignored.name.strip_suffix(".weight")?;
-            let part = |part: &str| IgnoredTensor { name: format!("{module}.{part}"), reason: ignored.reason.clone() };
+            let original = ignored.copy_of.as_deref().and_then(|name| name.strip_suffix(".weight"));
+            let part = |part: &str| IgnoredTensor {
+                name: format!("{module}.{part}"),
+                reason: ignored.reason.clone(),
+                copy_of: original.map(|module| format!("{module}.{part}")),
+            };
             Some([part("scales"), part("biases")])
         });
         let beside: Vec<_> = beside.flatten().collect();

@@ -35,12 +35,25 @@ pub struct Shape {
     pub tied: bool,
 }
 
+/// Layers that are described whatever the file holds; with more than these, each must have a tensor.
+const FEW_LAYERS: u64 = 1024;
+
+/// A number of layers, before anything is as large as it says.
+fn layers(model: &ModelDescription, key: &str, said: u64) -> Result<u64, FamilyError> {
+    let stored = model.tensors.len() as u64;
+    if said <= FEW_LAYERS.max(stored) {
+        return Ok(said);
+    }
+    let expected = format!("no more layers than the {stored} tensors that are stored");
+    Err(FamilyError::BadKey { key: key.into(), got: said.to_string(), expected })
+}
+
 impl Shape {
     /// Reads `config.json`; `tied` is what the family's configurations mean where they do not say.
     ///
     /// # Errors
     /// Where a key is missing or no such number, or heads do not divide what they share.
-    pub fn from_config(config: &Config<'_>, tied: bool) -> Result<Shape, FamilyError> {
+    pub fn from_config(model: &ModelDescription, config: &Config<'_>, tied: bool) -> Result<Shape, FamilyError> {
         let hidden_size = config.size("hidden_size")?;
         let num_attention_heads = config.size("num_attention_heads")?;
         let num_key_value_heads = config.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
@@ -55,7 +68,7 @@ impl Shape {
             vocab_size: config.size("vocab_size")?,
             hidden_size,
             intermediate_size: config.size("intermediate_size")?,
-            num_hidden_layers: config.size("num_hidden_layers")?,
+            num_hidden_layers: layers(model, "num_hidden_layers", config.size("num_hidden_layers")?)?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
@@ -93,7 +106,7 @@ impl Shape {
             vocab_size: embedding.shape.first().copied().unwrap_or(0),
             hidden_size,
             intermediate_size: keys.required("feed_forward_length")?,
-            num_hidden_layers: keys.required("block_count")?,
+            num_hidden_layers: layers(model, &keys.name("block_count"), keys.required("block_count")?)?,
             num_attention_heads,
             num_key_value_heads,
             head_dim,

@@ -29,7 +29,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
             return Err(FamilyError::Unsupported { what: format!("`{flag} = true`"), hint });
         }
     }
-    let shape = Shape::from_config(&keys, true)?;
+    let shape = Shape::from_config(model, &keys, true)?;
     if !shape.tied {
         return Err(FamilyError::BadKey {
             key: "tie_word_embeddings".into(),

@@ -48,6 +48,11 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     })
 }
 
+/// transformers takes nothing but an integer; a fraction, which it cannot have, stays one.
+fn whole(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 { json!(value as i64) } else { json!(value) }
+}
+
 /// The published configuration of a GGUF's numbers.
 fn published(gemma: &Gemma2, model: &ModelDescription) -> Value {
     let shape = &gemma.shape;
@@ -60,7 +65,7 @@ fn published(gemma: &Gemma2, model: &ModelDescription) -> Value {
         "hidden_act": "gelu_pytorch_tanh",
         "hidden_activation": "gelu_pytorch_tanh",
         "model_type": "gemma2",
-        "query_pre_attn_scalar": gemma.query_pre_attn_scalar,
+        "query_pre_attn_scalar": whole(gemma.query_pre_attn_scalar),
         "rope_theta": config::shortest(gemma.rope.theta),
         "sliding_window": gemma.sliding_window,
     });

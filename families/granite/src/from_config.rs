@@ -28,7 +28,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     config::must_be(&keys, "hidden_act", "silu")?;
     config::must_be(&keys, "normalization_function", "rmsnorm")?;
     let quantization = Quantization::read(&keys)?;
-    let granite = granite(&keys, kind)?;
+    let granite = granite(model, &keys, kind)?;
     keys.finish(&[HARMLESS, HARMLESS_HERE].concat())?;
     let (architecture, inventory) = granite.build(config::ignored(&granite.shape));
     let reading = Reading {
@@ -51,8 +51,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     Ok(reading)
 }
 
-fn granite(keys: &Config<'_>, kind: Kind) -> Result<Granite, FamilyError> {
-    let shape = Shape::from_config(keys, kind != Kind::Dense)?;
+fn granite(model: &ModelDescription, keys: &Config<'_>, kind: Kind) -> Result<Granite, FamilyError> {
+    let shape = Shape::from_config(model, keys, kind != Kind::Dense)?;
     let experts = if kind == Kind::Dense { None } else { keys.optional("num_local_experts").and_then(Value::as_u64) };
     let mixture = match experts.filter(|n| *n > 0) {
         Some(num_experts) => Some(Mixture { num_experts, experts_per_token: keys.size("num_experts_per_tok")? }),

@@ -23,7 +23,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
             hint: "published Llama checkpoints pair the halves of each head".into(),
         });
     }
-    let shape = Shape::from_config(&keys, false)?;
+    let shape = Shape::from_config(model, &keys, false)?;
     let attention_bias = keys.flag("attention_bias", false)?;
     let llama = Llama {
         rope: config::rope(&keys, shape.head_dim)?,

@@ -15,7 +15,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
     let keys = Config::new(raw)?;
     config::must_be(&keys, "hidden_act", "silu")?;
     let quantization = Quantization::read(&keys)?;
-    let shape = Shape::from_config(&keys, false)?;
+    let shape = Shape::from_config(model, &keys, false)?;
     let rope = config::rope(&keys, shape.head_dim)?;
     let window = keys.optional_size("sliding_window")?;
     keys.finish(HARMLESS)?;

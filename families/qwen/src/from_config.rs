@@ -25,7 +25,7 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
             hint: "positions of images and videos; language models have one position a token".into(),
         });
     }
-    let shape = Shape::from_config(&keys, false)?;
+    let shape = Shape::from_config(model, &keys, false)?;
     let attention_bias = keys.flag("attention_bias", false)?;
     let qwen = Qwen {
         generation,

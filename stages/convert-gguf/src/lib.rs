@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use stage_api::{Context, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{
     AdapterInput, ModelInput, PassThrough, RowStream, adapter_memory, check_adapter, check_model, describe_adapter,
-    describe_model, opened_memory, vocabulary_memory,
+    describe_model, lost_in_gguf, opened_memory, vocabulary_memory,
 };
 
 use params::Params;
@@ -99,6 +99,7 @@ fn plan_model(
     name: &str,
 ) -> Result<Plan> {
     let mut findings = check_model(model);
+    findings.extend(lost_in_gguf(model));
     findings.extend(adapter.iter().flat_map(|a| check_adapter(model, &a.description)));
     if findings.iter().any(|f| f.severity == Severity::Error) {
         return Ok(Plan { findings, ..Plan::default() });

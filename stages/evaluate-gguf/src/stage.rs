@@ -7,6 +7,8 @@ use stage_api::{
     Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
 
+use stage_model::{AdapterInput, ModelInput, check_adapter};
+
 use crate::error::EvaluateError;
 use crate::evaluate::{Files, evaluate};
 use crate::memory::Shape;
@@ -50,7 +52,7 @@ impl Stage for EvaluateGguf {
 
     fn plan(&self, ctx: &Context) -> Result<Plan> {
         let params: Params = ctx.params()?;
-        let findings = [unmet_gates(ctx, &params), unreadable_data(&params)].concat();
+        let findings = [unmet_gates(ctx, &params), unreadable_data(&params), unfit_adapter(ctx)?].concat();
         Ok(Plan {
             outputs: [("report".to_owned(), Description::unknown(kind::REPORT))].into(),
             estimate: estimate(ctx, &params)?,
@@ -74,6 +76,13 @@ impl Stage for EvaluateGguf {
             findings: beyond_training(&report),
         })
     }
+}
+
+/// An adapter that was made for another base. A GGUF that no family claims runs in llama.cpp all the same, and then it is
+/// llama.cpp that refuses.
+fn unfit_adapter(ctx: &Context) -> Result<Vec<Finding>> {
+    let (model, adapter) = (ModelInput::of(ctx, "model"), AdapterInput::optional(ctx, "adapter")?);
+    Ok(model.ok().zip(adapter).map(|(model, adapter)| check_adapter(&model, &adapter.description)).unwrap_or_default())
 }
 
 /// Evaluates and writes the report; gives its size.

@@ -30,6 +30,12 @@ pub enum ImportError {
     Pickle { path: PathBuf, expected: String },
     #[error("cannot read `{path}`", path = .path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` is no file", path = .path.display())]
+    NoFile { path: PathBuf },
+    #[error("`{path}` has {bytes} bytes, which is more than a configuration", path = .path.display())]
+    LongConfig { path: PathBuf, bytes: u64 },
+    #[error("the adapter's files are not those that were planned with: {got}, expected {expected}")]
+    Changed { got: String, expected: String },
     #[error("`{path}` is not valid JSON", path = .path.display())]
     Json { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
@@ -208,7 +214,10 @@ impl Problem {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Same { .. } => "two adapters lie in one file; save one of them alone",
-            Self::NoMatrix { .. } => "train without it, or merge with the tool that trained it and `fetch` the result",
+            Self::NoMatrix { .. } => {
+                "train without it, or merge with the tool that trained it and `fetch` the result; where embedding and head \
+                 are tied, untie them there first, for their checkpoint has no head"
+            }
             Self::HalfDora { .. } => "the model keeps both parts in one matrix; train both with DoRA, or neither",
             _ => "the adapter was made for another model",
         }

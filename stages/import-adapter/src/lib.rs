@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use checkpoint::adapter::Adapter;
 use model::description::Container;
 use model::{AdapterDescription, Inventory};
+use stage_api::serde_json::json;
 use stage_api::{Context, Description, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{ModelInput, PROCESS_MEMORY, adapter_memory, check_model, describe_adapter, stage_error};
 
@@ -70,7 +71,10 @@ impl Stage for ImportAdapter {
             ..Estimate::default()
         };
         let outputs = BTreeMap::from([(ADAPTER.into(), describe(ctx, &adapter)?)]);
-        Ok(Plan { outputs, estimate, findings, pins: files.digests()?, ..Plan::default() })
+        let digests = files.digests()?;
+        source::hold(&digests, params.sha256.as_ref())?;
+        let resolved = BTreeMap::from([("sha256".to_owned(), json!(digests))]);
+        Ok(Plan { outputs, estimate, findings, resolved, ..Plan::default() })
     }
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
@@ -84,6 +88,7 @@ impl Stage for ImportAdapter {
         }
         let output = describe(ctx, &described(&model, &placed))?;
         write(ctx, &model.reading.inventory, &found, &placed)?;
+        source::hold(&files.digests()?, params.sha256.as_ref())?; // what was written goes by what was planned
         Ok(Outcome { outputs: BTreeMap::from([(ADAPTER.into(), output)]), ..Outcome::default() })
     }
 }

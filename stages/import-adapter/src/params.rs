@@ -1,5 +1,7 @@
 //! Parameters of `import-adapter`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,4 +13,7 @@ pub struct Params {
     pub source: String,
     /// What multiplies `B·A` of an mlx-lm adapter whose configuration does not say it, or says two things.
     pub scale: Option<f32>,
+    /// SHA-256 of the adapter's files by what each is for, `config` and `weights`; planning fills it in, and no other files
+    /// are taken.
+    pub sha256: Option<BTreeMap<String, String>>,
 }

@@ -14,6 +14,8 @@ use crate::error::ImportError;
 
 /// The matrices' file name of mlx-lm.
 pub const MLX_WEIGHTS_FILE: &str = "adapters.safetensors";
+/// Far more than any configuration has.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// PEFT's older file, a program rather than data.
 const PICKLE_FILE: &str = "adapter_model.bin";
 
@@ -82,12 +84,24 @@ fn with_config(config: PathBuf, weights: Option<PathBuf>) -> Result<Files, Impor
 
 /// The keys of an `adapter_config.json`.
 pub fn read_config(path: &Path) -> Result<Map<String, Value>, ImportError> {
-    let json = fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
+    let io = |source| ImportError::Io { path: path.to_owned(), source };
+    // A pipe would wait for ever, and a device never ends.
+    match fs::metadata(path).map_err(io)? {
+        metadata if !metadata.is_file() => return Err(ImportError::NoFile { path: path.to_owned() }),
+        metadata if metadata.len() > MAX_CONFIG_BYTES => {
+            return Err(ImportError::LongConfig { path: path.to_owned(), bytes: metadata.len() });
+        }
+        _ => {}
+    }
+    let json = fs::read(path).map_err(io)?;
     serde_json::from_slice(&json).map_err(|source| ImportError::Json { path: path.to_owned(), source })
 }
 
 fn is_gguf(path: &Path) -> Result<bool, ImportError> {
     let io = |source| ImportError::Io { path: path.to_owned(), source };
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        return Err(ImportError::NoFile { path: path.to_owned() });
+    }
     let mut file = fs::File::open(path).map_err(io)?;
     let mut magic = [0; 4];
     Ok(std::io::Read::read(&mut file, &mut magic).map_err(io)? == 4 && magic == MAGIC)
@@ -122,6 +136,16 @@ impl Files {
             Files::Gguf(weights) => &[("weights", weights)],
         };
         files.iter().map(|(name, path)| Ok(((*name).to_owned(), digest(path)?))).collect()
+    }
+}
+
+/// Holds files against the digests that were planned with.
+pub fn hold(got: &BTreeMap<String, String>, expected: Option<&BTreeMap<String, String>>) -> Result<(), ImportError> {
+    match expected {
+        Some(expected) if expected != got => {
+            Err(ImportError::Changed { got: format!("{got:?}"), expected: format!("{expected:?}") })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,9 +11,11 @@ use checkpoint::view::ModelView;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use stage_api::{
-    Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
+    Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Signature, Stage, kind,
 };
-use stage_model::{AdapterInput, ModelInput, check_adapter, check_model, model_notes, opened_memory, stage_error};
+use stage_model::{
+    AdapterInput, ModelInput, check_adapter, check_model, lost_in_gguf, model_notes, opened_memory, stage_error,
+};
 
 use report::Report;
 
@@ -91,17 +93,7 @@ fn findings(model: &ModelInput, adapter: Option<&AdapterInput>) -> Vec<Finding> 
     if let Some(adapter) = adapter {
         findings.extend(check_adapter(model, &adapter.description));
     }
-    for lost in &model.reading.lost_in_gguf {
-        let (severity, bound) = match &lost.bound {
-            Some(bound) => (Severity::Warning, format!(" {bound}")),
-            None => (Severity::Error, String::new()),
-        };
-        let message = format!(
-            "a GGUF cannot carry `{} = {}`; llama.cpp assumes {}, so answers change{bound}",
-            lost.fact, lost.value, lost.assumed
-        );
-        findings.push(Finding::new(severity, "lost_in_gguf", message));
-    }
+    findings.extend(lost_in_gguf(model));
     findings
 }
 

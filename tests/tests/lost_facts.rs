@@ -1,0 +1,64 @@
+//! What would change a model's answers without a word: facts that a GGUF cannot carry, a head that is not the embedding,
+//! files that changed after planning. Each is refused through the real binary.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use tests::checkpoint_edit::Tensors;
+use tests::family_models::{FamilyModel, Spelling};
+use tests::{Dir, Finished};
+
+const PLAN: i32 = 4;
+const STAGE: i32 = 5;
+
+/// A directory with the model, its configuration changed.
+fn model(family: &str, change: impl FnOnce(&mut Value)) -> Dir {
+    let dir = Dir::new();
+    FamilyModel::named(family).write(&dir, "model", Spelling::Published);
+    let text = std::fs::read_to_string(dir.path("model/config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    change(&mut config);
+    dir.write("model/config.json", config.to_string());
+    dir
+}
+
+fn convert(dir: &Dir, command: &str, code: i32) -> Finished {
+    let pipeline = "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model\" }\n\
+                    [stages.gguf]\nuses = \"convert-gguf\"\ninputs = { model = \"base\" }\nwith = { quantizer = \"f32\" }\n";
+    dir.write("p.toml", pipeline);
+    dir.host().args([command, "p.toml"]).exits(code)
+}
+
+fn says(finished: &Finished, words: &[&str]) {
+    let text = finished.to_string();
+    words.iter().for_each(|word| assert!(text.contains(word), "`{word}` is not in {text}"));
+}
+
+#[test]
+fn converting_says_what_a_gguf_cannot_carry() {
+    let hybrid = model("granite4-h", |config| config["time_step_limit"] = json!([0.0, 0.02]));
+    says(&convert(&hybrid, "plan", PLAN), &["a GGUF cannot carry `time_step_limit", "so answers change"]);
+    // Beyond the window alone, so it is said and done.
+    let windowed = model("mistral", |_| {});
+    says(&convert(&windowed, "plan", 0), &["a GGUF cannot carry `sliding_window"]);
+}
+
+#[test]
+fn a_head_beside_a_tied_embedding_repeats_it() {
+    let with_head = |change: fn(&mut Vec<u8>), code| {
+        let dir = model("llama3", |config| config["tie_word_embeddings"] = json!(true));
+        let mut tensors = Tensors::parse(&std::fs::read(dir.path("model/model.safetensors")).unwrap());
+        let mut head = tensors.by_name()["model.embed_tokens.weight"].clone();
+        change(&mut head.data);
+        tensors.by_name().insert("lm_head.weight".into(), head);
+        dir.write("model/model.safetensors", tensors.bytes());
+        convert(&dir, "run", code)
+    };
+    says(&with_head(|_| {}, 0), &["must be the same"]);
+    says(&with_head(|data| data[0] ^= 1, STAGE), &["`lm_head.weight` is not read", "its values are others"]);
+}
+
+#[test]
+fn layers_are_no_more_than_what_is_stored() {
+    let dir = model("llama3", |config| config["num_hidden_layers"] = json!(1_000_000_000));
+    says(&convert(&dir, "plan", PLAN), &["num_hidden_layers", "1000000000", "no more layers than the"]);
+}
