@@ -77,6 +77,14 @@ fn rslora_divides_by_the_root() {
 }
 
 #[test]
+fn a_scale_changes_something() {
+    for alpha in [0.0, 1e-300, 1e300, f64::NAN] {
+        let error = AdapterConfig::new(16, alpha, Vec::new()).scale_of(Q).unwrap_err().to_string();
+        assert!(error.contains("the scale") && error.contains(Q), "{error}");
+    }
+}
+
+#[test]
 fn a_pattern_matches_whole_names_only() {
     let mut config = AdapterConfig::new(2, 2.0, Vec::new());
     config.rank_pattern = vec![("proj".into(), 9), ("q_proj".into(), 4)];

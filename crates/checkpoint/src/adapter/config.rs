@@ -167,8 +167,13 @@ impl AdapterConfig {
     /// What multiplies `B·A` of `module`.
     pub fn scale_of(&self, module: &str) -> Result<f32, Problem> {
         let alpha = first_match("alpha_pattern", &self.alpha_pattern, module)?.unwrap_or(self.lora_alpha);
-        let rank = self.rank_of(module)? as f64;
-        Ok((alpha / if self.use_rslora { rank.sqrt() } else { rank }) as f32)
+        let rank = self.rank_of(module)?;
+        let divisor = if self.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        let scale = (alpha / divisor) as f32;
+        if scale == 0.0 || !scale.is_finite() {
+            return Err(Problem::NoScale { module: module.to_owned(), alpha, rank, scale });
+        }
+        Ok(scale)
     }
 }
 

@@ -157,6 +157,20 @@ pub enum Problem {
         /// Of the model.
         expected: ModuleShape,
     },
+    /// A scale by which nothing is learned, or nothing is a number.
+    #[error(
+        "`lora_alpha` {alpha} and rank {rank} give module `{module}` the scale {scale}, by which nothing is learned"
+    )]
+    NoScale {
+        /// The module.
+        module: String,
+        /// The numerator.
+        alpha: f64,
+        /// The rank.
+        rank: usize,
+        /// What multiplies `B·A`.
+        scale: f32,
+    },
     /// A scale that the configuration does not give.
     #[error("module `{module}` has scale {got}, the configuration gives {expected}")]
     Scale {
