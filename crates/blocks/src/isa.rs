@@ -47,22 +47,31 @@ impl Isa {
     }
 }
 
-/// Runs `body`, plain Rust without intrinsics, compiled for the widest registers that this CPU has; its bits are the same
-/// on every CPU. What it calls must be inlined into it.
+/// Plain Rust without intrinsics that [`widest`] compiles once for each instruction set.
+pub trait Vectorized {
+    /// What comes out.
+    type Output;
+
+    /// Does the work. It and all that it calls must be `#[inline(always)]`: what is not inlined keeps the instructions
+    /// that every CPU has. That goes for closures too, so loops are plain ones where time is spent.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs `work`, compiled for the widest registers that this CPU has; its bits are the same on every CPU.
 #[inline(always)]
-pub fn widest<R>(body: impl FnOnce() -> R) -> R {
+pub fn widest<W: Vectorized>(work: W) -> W::Output {
     match Isa::best().0 {
-        Set::Portable => body(),
+        Set::Portable => work.run(),
         // SAFETY: an `Isa` exists only where this CPU has its instructions.
         #[cfg(target_arch = "x86_64")]
-        Set::Avx2 => unsafe { with_avx2(body) },
+        Set::Avx2 => unsafe { with_avx2(work) },
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
-    body()
+fn with_avx2<W: Vectorized>(work: W) -> W::Output {
+    work.run()
 }
 
 impl<F: Copy> Kernels<F> {

@@ -50,7 +50,7 @@ use model::StoredType;
 pub use codec::{Decoder, Encoder};
 pub use error::BlockError;
 pub use group_affine::{GroupAffineDecoder, GroupAffineRows};
-pub use isa::widest;
+pub use isa::{Vectorized, widest};
 pub use registry::{decodable, decoder, encodable, encoder};
 
 /// Decodes rows of `stored_type`, see [`Decoder::decode`].

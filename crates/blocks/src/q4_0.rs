@@ -36,10 +36,7 @@ impl DecodeBlock<32> for Q4_0 {
 impl EncodeBlock<32> for Q4_0 {
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        // The first of the values of largest magnitude gives the sign; +0 where all are zeros of any sign.
-        let largest = largest_magnitude(values);
-        let extreme = values.iter().copied().find(|v| v.abs() == largest && largest > 0.0).unwrap_or(0.0);
-        let d = extreme / -8.0;
+        let d = extreme(values) / -8.0;
         let inverse = reciprocal_or_zero(d);
         let mut quants = [0; 32];
         for (q, v) in quants.iter_mut().zip(values) {
@@ -51,6 +48,19 @@ impl EncodeBlock<32> for Q4_0 {
     #[inline(always)]
     fn holds(&self, values: &[f32; 32]) -> bool {
         self.d.is_finite() & all_finite(values)
+    }
+}
+
+/// The value of largest magnitude, of several the first; +0 where all are zeros of any sign.
+#[inline(always)]
+fn extreme(values: &[f32; 32]) -> f32 {
+    let largest = largest_magnitude(values);
+    let is_there = |value: f32| values.iter().fold(false, |found, v| found | (*v == value));
+    match (is_there(largest), is_there(-largest)) {
+        _ if largest == 0.0 => 0.0,
+        (true, false) => largest,
+        (false, true) => -largest,
+        _ => values.iter().copied().find(|v| v.abs() == largest).unwrap_or(0.0),
     }
 }
 

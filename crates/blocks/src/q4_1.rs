@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::c_cast::{reciprocal_or_zero, to_int8};
 use crate::codec::{DecodeBlock, EncodeBlock};
-use crate::extent::all_finite;
+use crate::extent::{all_finite, range};
 use crate::half_bits::HalfBits;
 use crate::nibbles;
 
@@ -37,12 +37,7 @@ impl DecodeBlock<32> for Q4_1 {
 impl EncodeBlock<32> for Q4_1 {
     #[inline(always)]
     fn encode(values: &[f32; 32]) -> Self {
-        // Comparisons as in C, not `f32::min`: between zeros of both signs the first one counts.
-        let (mut min, mut max) = (f32::MAX, -f32::MAX);
-        for v in values {
-            min = if *v < min { *v } else { min };
-            max = if *v > max { *v } else { max };
-        }
+        let (min, max) = range(values);
         let d = (max - min) / 15.0;
         let inverse = reciprocal_or_zero(d);
         let mut quants = [0; 32];

@@ -7,7 +7,7 @@ use model::RowMap;
 use model::expr::Expr;
 use model::row_map::Leaf;
 
-use super::low_rank::{GROUP, add_product};
+use super::low_rank::add_product;
 use super::runs::runs;
 use super::{ModelView, ViewError};
 use crate::adapter::LoraModule;
@@ -56,9 +56,7 @@ impl<'a> Delta<'a> {
             let (now, behind) = rest.split_at_mut(alike.len() * columns);
             rest = behind;
             let Some(module) = self.modules[alike[0].0] else { continue };
-            for (group, values) in alike.chunks(GROUP).zip(now.chunks_mut(GROUP * columns)) {
-                add_group(module, group, values);
-            }
+            add_rows(module, alike, now);
         }
     }
 
@@ -69,12 +67,12 @@ impl<'a> Delta<'a> {
 }
 
 /// Changes rows of one module's expert, whose numbers are given beside their source.
-fn add_group(module: &LoraModule, group: &[(usize, usize)], values: &mut [f32]) {
-    let first = group[0].1 / module.rows_of_expert() * module.rank();
-    let factors: Vec<&[f32]> = group.iter().map(|(_, row)| module.b.row(*row)).collect();
+fn add_rows(module: &LoraModule, rows: &[(usize, usize)], values: &mut [f32]) {
+    let first = rows[0].1 / module.rows_of_expert() * module.rank();
+    let factors: Vec<&[f32]> = rows.iter().map(|(_, row)| module.b.row(*row)).collect();
     add_product(&module.a, first, &factors, module.scale, values);
     if let Some(magnitude) = &module.magnitude {
-        for ((_, row), values) in group.iter().zip(values.chunks_exact_mut(module.a.columns)) {
+        for ((_, row), values) in rows.iter().zip(values.chunks_exact_mut(module.a.columns)) {
             set_length(values, magnitude[*row]);
         }
     }

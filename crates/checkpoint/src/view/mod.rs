@@ -6,6 +6,7 @@
 
 mod delta;
 mod error;
+mod finite;
 mod low_rank;
 mod reader;
 mod runs;
@@ -130,18 +131,21 @@ impl ModelView {
     }
 }
 
-/// The linears that a LoRA can change: weights of [out, in], or of [experts, out, in].
+/// The linears that a LoRA can change, by module.
 pub fn module_shapes(inventory: &Inventory) -> BTreeMap<String, ModuleShape> {
-    let shape = |spec: &TensorSpec| {
-        let facts = spec.adapter.as_ref()?;
-        // Transposed weights need another product; no family has them yet.
-        let axes = (facts.expert_axis, facts.output_axis, facts.input_axis);
-        let (experts, out_features, in_features) = match (axes, spec.shape.as_slice()) {
-            ((None, 0, 1), &[out_features, in_features]) => (1, out_features, in_features),
-            ((Some(0), 1, 2), &[experts, out_features, in_features]) => (experts, out_features, in_features),
-            _ => return None,
-        };
-        Some((facts.module.clone(), ModuleShape { experts, in_features, out_features }))
-    };
+    let shape = |spec: &TensorSpec| Some((spec.adapter.as_ref()?.module.clone(), module_shape(spec)?));
     inventory.tensors.iter().filter_map(shape).collect()
+}
+
+/// The linear that a LoRA can change: a weight of [out, in], or of [experts, out, in].
+pub fn module_shape(spec: &TensorSpec) -> Option<ModuleShape> {
+    let facts = spec.adapter.as_ref()?;
+    // Transposed weights need another product; no family has them yet.
+    match (facts.expert_axis, facts.output_axis, facts.input_axis, spec.shape.as_slice()) {
+        (None, 0, 1, &[out_features, in_features]) => Some(ModuleShape { experts: 1, in_features, out_features }),
+        (Some(0), 1, 2, &[experts, out_features, in_features]) => {
+            Some(ModuleShape { experts, in_features, out_features })
+        }
+        _ => None,
+    }
 }

@@ -10,6 +10,7 @@ use model::row_map::{Leaf, RowSegment, RowSource, Rows};
 use model::{GroupAffine, RowMap, StoredType};
 
 use super::delta::Delta;
+use super::finite::first_not_finite;
 use super::runs::{Run, runs};
 use super::{ModelView, ViewError};
 
@@ -201,7 +202,7 @@ impl<'a> RowReader<'a> {
         let start = range.start;
         self.read_f32(range, into)?;
         let columns = self.columns().max(1);
-        match into.iter().position(|value| !value.is_finite()) {
+        match first_not_finite(into) {
             None => Ok(()),
             Some(at) => Err(ViewError::NotFinite {
                 name: self.name.clone(),
