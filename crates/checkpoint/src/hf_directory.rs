@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::safetensors::{INDEX_FILE, SINGLE_FILE};
+use crate::source::read_small_file;
 
 /// The model's configuration.
 pub const CONFIG_FILE: &str = "config.json";
@@ -90,7 +91,7 @@ impl HfDirectory {
         if !file.exists() {
             return Err(DirectoryError::NoConfig { dir: path.to_owned() });
         }
-        let json = fs::read(&file).map_err(|error| DirectoryError::Io { path: file.clone(), error })?;
+        let json = read_small_file(&file).map_err(|error| DirectoryError::Io { path: file.clone(), error })?;
         let config =
             model::python_json::parse(&json).map_err(|error| DirectoryError::ConfigJson { path: file, error })?;
         Ok(Self { path: path.to_owned(), config })

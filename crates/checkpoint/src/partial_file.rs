@@ -24,8 +24,7 @@ impl PartialFile {
         part.push(".part");
         let part = PathBuf::from(part);
         let file = BufWriter::with_capacity(1 << 18, File::create(&part)?);
-        let behind = WriteBehind::new();
-        Ok(Self { file: Some(file), behind, part, target: target.to_owned(), published: false })
+        Ok(Self { file: Some(file), behind: WriteBehind::default(), part, target: target.to_owned(), published: false })
     }
 
     /// The final name.
@@ -38,7 +37,6 @@ impl PartialFile {
         match self.file.take() {
             Some(writer) => {
                 let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-                self.behind.finish()?;
                 file.sync_all()
             }
             None => Ok(()),
@@ -58,7 +56,7 @@ impl Write for PartialFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = self.file.as_mut().ok_or_else(|| io::Error::other("the file is sealed"))?;
         let written = file.write(bytes)?;
-        self.behind.wrote(file.get_ref(), written)?;
+        self.behind.wrote(file.get_ref(), written, file.buffer().len());
         Ok(written)
     }
 
@@ -71,7 +69,6 @@ impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.published {
             self.file = None;
-            let _ = self.behind.finish();
             // Nobody is left to hear about it, and the next writer of this name replaces the file anyway.
             let _ = fs::remove_file(&self.part);
         }

@@ -7,6 +7,7 @@ mod check;
 mod error;
 mod input;
 mod json_line;
+mod lane;
 mod memory;
 mod pass_through;
 mod port;

@@ -286,7 +286,12 @@ fn is_known(name: &str) -> bool {
 }
 
 fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, HfFilesError> {
-    match std::fs::read(path) {
+    // A pipe would wait for ever, and a device never ends.
+    let read = || match std::fs::metadata(path)?.is_file() {
+        true => std::fs::read(path),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")),
+    };
+    match read() {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(HfFilesError::Io { action: "read", path: path.to_owned(), source }),

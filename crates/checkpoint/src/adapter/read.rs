@@ -9,6 +9,7 @@ use model::description::StoredTensor;
 use super::parameters::{INNER, WrappedParameter};
 use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Matrix, Problem, WEIGHTS_FILE};
 use crate::safetensors::Safetensors;
+use crate::source::read_small_file;
 
 /// What PEFT puts before the module path.
 pub(super) const PREFIX: &str = "base_model.model.";
@@ -38,7 +39,7 @@ impl Adapter {
     fn read_as(dir: &Path, inventory: Option<&Inventory>) -> Result<Self, Error> {
         let config_path = dir.join(CONFIG_FILE);
         let in_config = |problem: Problem| Error::at(&config_path, problem);
-        let json = std::fs::read(&config_path).map_err(|error| in_config(error.into()))?;
+        let json = read_small_file(&config_path).map_err(|error| in_config(error.into()))?;
         let config = AdapterConfig::parse(&json).map_err(in_config)?;
         let wrapped = match inventory {
             Some(inventory) => config.wrapped(inventory),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Header, INDEX_FILE, Problem, SINGLE_FILE, ShardIndex};
-use crate::source::MappedFile;
+use crate::source::{MappedFile, read_small_file};
 use crate::tensor::LocatedTensor;
 use model::description::StoredTensor;
 
@@ -34,7 +34,7 @@ impl Safetensors {
 
     /// Maps the shards that the index at `path` names, and checks them against it.
     pub fn open_index(path: &Path) -> Result<Self, Error> {
-        let json = std::fs::read(path).map_err(|error| Error::at(path, error))?;
+        let json = read_small_file(path).map_err(|error| Error::at(path, error))?;
         let index = ShardIndex::parse(&json).map_err(|problem| Error::at(path, problem))?;
         let dir = path.parent().unwrap_or(Path::new(""));
         let (mut files, mut headers) = (Vec::new(), BTreeMap::new());
