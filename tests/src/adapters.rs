@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::Dir;
 use crate::checkpoint_edit::Tensors;
+use crate::family_models::{FamilyModel, Spelling, read_logits};
 
 /// One of the adapters.
 pub struct ForeignAdapter {
@@ -39,4 +42,82 @@ impl ForeignAdapter {
         let words = tensors.get("logits").data.chunks_exact(4);
         words.map(|w| f32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect()
     }
+}
+
+/// A pipeline's head, with the model of [`prepared`] as `base`.
+pub const BASE: &str = "schema = 1\n[pipeline]\nname = \"tiny\"\n\
+    [stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model\" }\n";
+
+/// Stage `adapter`, which imports for `base`.
+pub fn import(base: &str, with: &str) -> String {
+    format!("[stages.adapter]\nuses = \"import-adapter\"\ninputs = {{ model = \"{base}\" }}\nwith = {{ {with} }}\n")
+}
+
+/// Any stage.
+pub fn stage(name: &str, uses: &str, inputs: &str, with: &str) -> String {
+    format!("[stages.{name}]\nuses = \"{uses}\"\ninputs = {{ {inputs} }}\nwith = {{ {with} }}\n")
+}
+
+/// A stage of logits of the prepared text.
+pub fn logits(name: &str, inputs: &str) -> String {
+    stage(name, "logits", inputs, "text = \"text.txt\", tokens = 256, window = 256")
+}
+
+/// Logits of the adapter beside `base`, and of the two fused.
+pub fn both(base: &str) -> String {
+    let beside = format!("model = \"{base}\", adapter = \"adapter\"");
+    logits("beside", &beside)
+        + &stage("fuse", "fuse", &beside, "dtype = \"f32\"")
+        + &logits("fused", "model = \"fuse\"")
+}
+
+/// A directory with the model, the text and the adapter.
+pub fn prepared(adapter: &str, family: &str) -> Dir {
+    let (dir, model) = (Dir::new(), FamilyModel::named(family));
+    model.write(&dir, "model", Spelling::Published);
+    fs::copy(model.text(), dir.path("text.txt")).expect("a text");
+    ForeignAdapter::named(adapter).write(&dir, "adapter");
+    dir
+}
+
+/// The report of a pipeline that comes to its end.
+pub fn run(dir: &Dir, pipeline: &str) -> Value {
+    dir.write("p.toml", pipeline);
+    dir.host().args(["run", "p.toml", "--json"]).exits(0).json()
+}
+
+/// Where an output of a stage lies.
+pub fn output(report: &Value, stage: &str, output: &str) -> PathBuf {
+    let stages = report["stages"].as_array().expect("stages");
+    let stage = stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"));
+    stage["outputs"][output]["path"].as_str().expect("a path").into()
+}
+
+/// What a stage of logits computed.
+pub fn logits_of(report: &Value, stage: &str) -> Vec<f32> {
+    read_logits(&output(report, stage, "logits")).1
+}
+
+/// mlx-lm's file of tensors.
+pub const MLX: &str = "adapters.safetensors";
+/// PEFT's.
+pub const PEFT: &str = "adapter_model.safetensors";
+/// One of PEFT's tensors.
+pub const Q_A: &str = "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight";
+/// The prepared adapter as the source of [`import`].
+pub const HERE: &str = "source = \"path:adapter\"";
+
+/// Changes tensors of the prepared adapter.
+pub fn tensors(dir: &Dir, file: &str, change: impl FnOnce(&mut Tensors)) {
+    let path = format!("adapter/{file}");
+    let mut tensors = Tensors::parse(&fs::read(dir.path(&path)).expect("a tensor file"));
+    change(&mut tensors);
+    dir.write(&path, tensors.bytes());
+}
+
+/// Changes the prepared adapter's configuration.
+pub fn config(dir: &Dir, change: impl FnOnce(&mut Value)) {
+    let mut keys = dir.json("adapter/adapter_config.json");
+    change(&mut keys);
+    dir.write("adapter/adapter_config.json", keys.to_string());
 }

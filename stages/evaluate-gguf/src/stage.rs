@@ -82,7 +82,19 @@ impl Stage for EvaluateGguf {
 /// llama.cpp that refuses.
 fn unfit_adapter(ctx: &Context) -> Result<Vec<Finding>> {
     let (model, adapter) = (ModelInput::of(ctx, "model"), AdapterInput::optional(ctx, "adapter")?);
-    Ok(model.ok().zip(adapter).map(|(model, adapter)| check_adapter(&model, &adapter.description)).unwrap_or_default())
+    let Some((model, adapter)) = model.ok().zip(adapter) else { return Ok(Vec::new()) };
+    let mut findings = check_adapter(&model, &adapter.description);
+    findings.extend(other_architecture(ctx, &model, &adapter));
+    Ok(findings)
+}
+
+/// Sizes may agree by chance, but llama.cpp holds the names of the architectures against each other.
+fn other_architecture(ctx: &Context, model: &ModelInput, adapter: &AdapterInput) -> Option<Finding> {
+    let base = ModelInput::read(ctx, adapter.description.base.clone()?).ok()?;
+    let (got, expected) = (&base.reading.gguf.architecture, &model.reading.gguf.architecture);
+    let message = format!("the adapter was made for a model of the architecture `{got}`, this one is `{expected}`");
+    let finding = Finding::new(Severity::Error, "unfit_adapter", message);
+    (got != expected).then(|| finding.with_help("evaluate it beside the GGUF of its own base"))
 }
 
 /// Evaluates and writes the report; gives its size.

@@ -32,8 +32,6 @@ pub enum ImportError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("`{path}` is no file", path = .path.display())]
     NoFile { path: PathBuf },
-    #[error("`{path}` has {bytes} bytes, which is more than a configuration", path = .path.display())]
-    LongConfig { path: PathBuf, bytes: u64 },
     #[error("the adapter's files are not those that were planned with: {got}, expected {expected}")]
     Changed { got: String, expected: String },
     #[error("`{path}` is not valid JSON", path = .path.display())]
@@ -67,7 +65,7 @@ pub enum ImportError {
     NoScale,
     #[error("`scale` is for adapters of mlx-lm; this one says itself what multiplies it")]
     NeedlessScale,
-    #[error("tensor `{tensor}` is no factor of a LoRA as {kind} names them{}", unexpected(tensor))]
+    #[error("tensor `{tensor}` is no factor of a LoRA as {kind} names them{}", unexpected(*kind, tensor))]
     UnexpectedTensor { kind: Kind, tensor: String },
     #[error("tensor `{tensor}` is {stored_type}, which is not decoded here")]
     Type { tensor: String, stored_type: StoredType },
@@ -85,6 +83,8 @@ pub enum ImportError {
     Lengths { changed: String, got: Vec<u64>, expected: u64 },
     #[error("`{changed}` is multiplied by {scale}, which is no scale")]
     Scale { changed: String, scale: f32 },
+    #[error("`{changed}` has factors, and `{key}` of its configuration leaves it out")]
+    LeftOut { changed: String, key: &'static str },
     #[error("`{changed}` has rank {rank}, its configuration says {configured}")]
     Rank { changed: String, rank: u64, configured: u64 },
     #[error("`{changed}` has {} lengths of rows, its configuration says that it {}",
@@ -138,6 +138,9 @@ impl ImportError {
             Self::Metadata { key: "general.type", .. } => "a whole model comes in through `fetch`",
             Self::Metadata { key: "general.architecture", .. } => "the adapter was made for another model",
             Self::Config { source, .. } => return help_for_config(source),
+            Self::LeftOut { .. } => {
+                "PEFT would compute without them: these are files of two adapters, or one of them was edited"
+            }
             Self::NotFinite { .. } => "its training diverged, or the file is damaged",
             _ => return None,
         };
@@ -262,9 +265,13 @@ fn similar(name: &str, known: &[&str]) -> Vec<String> {
     lasts
 }
 
-fn unexpected(tensor: &str) -> &'static str {
+fn unexpected(kind: Kind, tensor: &str) -> &'static str {
+    let whole = |module: &str| tensor.contains(module) && !tensor.contains("lora_");
     if tensor.contains("lora_embedding_") {
         ": a LoRA on embeddings is not merged"
+    } else if kind == Kind::Peft && (whole("embed_tokens") || whole("lm_head")) {
+        ": it is a whole embedding or head, which PEFT saves where it is a target or was resized; where it is the base's \
+         own, save again with `save_embedding_layers=False`"
     } else if tensor.ends_with("_norm.weight") {
         ": it is a whole norm, which llama.cpp reads over"
     } else if tensor.ends_with("lora_a") || tensor.ends_with("lora_b") {

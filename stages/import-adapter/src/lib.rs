@@ -17,6 +17,7 @@ mod peft;
 mod place;
 mod report;
 mod source;
+mod targeting;
 mod weights;
 
 use std::collections::BTreeMap;

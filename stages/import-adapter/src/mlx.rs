@@ -12,14 +12,14 @@ use crate::change::{Lies, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::without_wrappers;
-use crate::source::read_config;
+use crate::source::read_keys;
 use crate::weights::Weights;
 
 /// Known keys of `lora_parameters`.
 const PARAMETERS: [&str; 5] = ["rank", "scale", "alpha", "dropout", "keys"];
 
 pub fn read(config_path: &Path, weights_path: &Path, scale: Option<f32>) -> Result<Found, ImportError> {
-    let keys = read_config(config_path)?;
+    let keys = read_keys(config_path)?;
     let config = Config::parse(&keys, scale)?;
     let weights = Weights::safetensors(weights_path)?;
     let mut parts = Parts::default();

@@ -14,10 +14,12 @@ use crate::change::{Lies, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
+use crate::source::{read_config, read_keys};
+use crate::targeting::Targeting;
 use crate::weights::Weights;
 
 pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> Result<Found, ImportError> {
-    let json = std::fs::read(config_path).map_err(|source| ImportError::Io { path: config_path.to_owned(), source })?;
+    let json = read_config(config_path)?;
     let config = AdapterConfig::parse(&json)
         .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
     let weights = Weights::safetensors(weights_path)?;
@@ -45,7 +47,11 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
         config.scale_of(named).map_err(of_config)
     })?;
+    let targeting = Targeting::of(&read_keys(config_path)?);
     for (module, change) in &changes {
+        if let Some(key) = targeting.leaves_out(module).filter(|_| parameter(module).is_none()) {
+            return Err(ImportError::LeftOut { changed: module.clone(), key });
+        }
         if change.magnitude.is_some() != (config.use_dora && parameter(module).is_none()) {
             return Err(ImportError::Dora { changed: module.clone(), said: config.use_dora });
         }

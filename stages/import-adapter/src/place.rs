@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::adapter::ModuleShape;
+use checkpoint::view::module_shape;
 use model::adapter::AdaptedModule;
-use model::inventory::{AdapterFacts, Inventory, TensorSpec};
+use model::inventory::{Inventory, TensorSpec};
 use model::row_map::Leaf;
 use model::{Expr, RowMap};
 use stage_model::ModelInput;
@@ -63,7 +64,7 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
         let Some(facts) = &spec.adapter else { continue };
         let Some(expr) = names.expr(spec) else { continue };
         used.extend(expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).map(|(name, _)| name));
-        match names.place(inventory, spec, facts, &expr) {
+        match names.place(inventory, spec, &facts.module, &expr) {
             Ok(module) => placed.push(module),
             Err(problem) => problems.push(problem),
         }
@@ -106,26 +107,19 @@ impl<'a> Names<'a> {
         changed.min_by_key(|(alone, _)| *alone).map(|(_, expr)| expr)
     }
 
-    fn place(
-        &self,
-        inventory: &Inventory,
-        spec: &TensorSpec,
-        facts: &AdapterFacts,
-        expr: &Expr,
-    ) -> Result<Placed, Problem> {
-        let module = &facts.module;
-        let unfit = |got: Vec<u64>| Problem::Shape { module: module.clone(), got, expected: spec.shape.clone() };
+    fn place(&self, inventory: &Inventory, spec: &TensorSpec, module: &str, expr: &Expr) -> Result<Placed, Problem> {
+        let unfit = |got: Vec<u64>| Problem::Shape { module: module.to_owned(), got, expected: spec.shape.clone() };
         let shapes = |leaf: &str| self.shape(inventory, expr, leaf);
-        let map =
-            RowMap::compile(expr, &shapes).map_err(|source| Problem::Unplaceable { module: module.clone(), source })?;
+        let map = RowMap::compile(expr, &shapes)
+            .map_err(|source| Problem::Unplaceable { module: module.to_owned(), source })?;
         if map.shape != spec.shape {
             return Err(unfit(map.shape));
         }
-        let moved = Problem::Computed { module: module.clone() };
+        let moved = Problem::Computed { module: module.to_owned() };
         if !map.only_moves_rows() {
             return Err(moved);
         }
-        let shape = module_shape(spec, facts).ok_or(moved)?;
+        let shape = module_shape(spec).ok_or(moved)?;
         self.gather(module, shape, &map)
     }
 
@@ -214,15 +208,5 @@ fn matrices(expr: &Expr) -> Expr {
         Expr::Permute { of, axes } => Expr::Permute { of: one(of), axes: axes.clone() },
         Expr::Pointwise { of, op } => Expr::Pointwise { of: one(of), op: *op },
         stored => stored.tensors().first().map_or_else(|| stored.clone(), |name| Expr::tensor(*name)),
-    }
-}
-
-fn module_shape(spec: &TensorSpec, facts: &AdapterFacts) -> Option<ModuleShape> {
-    match (facts.expert_axis, facts.output_axis, facts.input_axis, spec.shape.as_slice()) {
-        (None, 0, 1, &[out_features, in_features]) => Some(ModuleShape { experts: 1, in_features, out_features }),
-        (Some(0), 1, 2, &[experts, out_features, in_features]) => {
-            Some(ModuleShape { experts, in_features, out_features })
-        }
-        _ => None,
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::adapter::{CONFIG_FILE, WEIGHTS_FILE};
 use checkpoint::gguf::MAGIC;
+use checkpoint::read_small_file;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use stage_api::{Error, Result};
@@ -14,8 +15,6 @@ use crate::error::ImportError;
 
 /// The matrices' file name of mlx-lm.
 pub const MLX_WEIGHTS_FILE: &str = "adapters.safetensors";
-/// Far more than any configuration has.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// PEFT's older file, a program rather than data.
 const PICKLE_FILE: &str = "adapter_model.bin";
 
@@ -63,7 +62,7 @@ fn in_directory(directory: &Path) -> Result<Files, ImportError> {
 
 /// PEFT or mlx-lm, as the configuration has it; `weights` where a file was named.
 fn with_config(config: PathBuf, weights: Option<PathBuf>) -> Result<Files, ImportError> {
-    let keys = read_config(&config)?;
+    let keys = read_keys(&config)?;
     let directory = config.parent().unwrap_or(Path::new("")).to_owned();
     let file = |name: &str| match &weights {
         Some(named) => Ok(named.clone()),
@@ -82,19 +81,14 @@ fn with_config(config: PathBuf, weights: Option<PathBuf>) -> Result<Files, Impor
     Err(ImportError::UnknownConfig { path: config, keys: keys.keys().take(8).cloned().collect() })
 }
 
-/// The keys of an `adapter_config.json`.
-pub fn read_config(path: &Path) -> Result<Map<String, Value>, ImportError> {
-    let io = |source| ImportError::Io { path: path.to_owned(), source };
-    // A pipe would wait for ever, and a device never ends.
-    match fs::metadata(path).map_err(io)? {
-        metadata if !metadata.is_file() => return Err(ImportError::NoFile { path: path.to_owned() }),
-        metadata if metadata.len() > MAX_CONFIG_BYTES => {
-            return Err(ImportError::LongConfig { path: path.to_owned(), bytes: metadata.len() });
-        }
-        _ => {}
-    }
-    let json = fs::read(path).map_err(io)?;
-    serde_json::from_slice(&json).map_err(|source| ImportError::Json { path: path.to_owned(), source })
+/// The bytes of an `adapter_config.json`.
+pub fn read_config(path: &Path) -> Result<Vec<u8>, ImportError> {
+    read_small_file(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })
+}
+
+/// Its keys.
+pub fn read_keys(path: &Path) -> Result<Map<String, Value>, ImportError> {
+    serde_json::from_slice(&read_config(path)?).map_err(|source| ImportError::Json { path: path.to_owned(), source })
 }
 
 fn is_gguf(path: &Path) -> Result<bool, ImportError> {

@@ -124,6 +124,12 @@ impl TrainError {
     }
 
     fn help(&self) -> Option<&'static str> {
+        if let Self::InitAdapter(_) = self {
+            return Some(
+                "`init_adapter` is a directory as PEFT and this stage write it; mlx-lm's adapters and GGUF LoRAs become \
+                 one through the stage `import-adapter`",
+            );
+        }
         match self.code() {
             "diverged" => Some(
                 "nothing was kept; lower `learning_rate`, raise `warmup_ratio`, or check the base with `validate-arch`",
