@@ -1,8 +1,9 @@
 //! What would change a model's answers without a word: facts that a GGUF cannot carry, a head that is not the embedding,
-//! files that changed after planning. Each is refused through the real binary.
+//! layers that are not stored. Each is refused through the real binary.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
+use tests::adapters::output;
 use tests::checkpoint_edit::Tensors;
 use tests::family_models::{FamilyModel, Spelling};
 use tests::{Dir, Finished};
@@ -61,4 +62,20 @@ fn a_head_beside_a_tied_embedding_repeats_it() {
 fn layers_are_no_more_than_what_is_stored() {
     let dir = model("llama3", |config| config["num_hidden_layers"] = json!(1_000_000_000));
     says(&convert(&dir, "plan", PLAN), &["num_hidden_layers", "1000000000", "no more layers than the"]);
+}
+
+/// transformers takes no fraction for it, not even one of zero.
+#[test]
+fn a_number_that_no_gguf_has_comes_back_as_transformers_wants_it() {
+    let dir = model("gemma2", |_| {});
+    let said = dir.json("model/config.json")["query_pre_attn_scalar"].clone();
+    let pipeline = "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model\" }\n\
+                    [stages.gguf]\nuses = \"convert-gguf\"\ninputs = { model = \"base\" }\nwith = { quantizer = \"f32\" }\n\
+                    [stages.back]\nuses = \"fuse\"\ninputs = { model = \"gguf\" }\n";
+    dir.write("p.toml", pipeline);
+    let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
+    let back = output(&report, "back", "model").join("config.json");
+    let config: Value = serde_json::from_slice(&std::fs::read(back).unwrap()).unwrap();
+    assert!(config["query_pre_attn_scalar"].is_u64(), "{config:#}");
+    assert_eq!(config["query_pre_attn_scalar"], said);
 }

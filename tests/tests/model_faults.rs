@@ -84,6 +84,13 @@ fn a_configuration_that_asks_for_something_unknown() {
     let says = ["keys that may change the computation", "attention_sink_size", "known keys: "];
     refused_directory(|_| {}, key, &says);
 
+    let zero = |config: &mut Value| config["rope_theta"] = json!(0);
+    refused_directory(|_| {}, zero, &["`rope_theta` is 0, expected a positive number"]);
+    let sign = |config: &mut Value| config["rms_norm_eps"] = json!(-1e-6);
+    refused_directory(|_| {}, sign, &["`rms_norm_eps` is -0.000001, expected a positive number"]);
+    let large = |config: &mut Value| config["rms_norm_eps"] = json!(1e300);
+    refused_directory(|_| {}, large, &["`rms_norm_eps` is 1", "expected a positive number of at most 3.4028235e38"]);
+
     let family = |config: &mut Value| config["model_type"] = json!("mamba9");
     refused_directory(|_| {}, family, &["no family plugin handles model_type `mamba9`"]);
 }

@@ -61,7 +61,20 @@ pub fn rope(config: &Config<'_>, head_dim: u64) -> Result<Rope, FamilyError> {
         Some(scaling) => rope_scaling::read(scaling, theta, head_dim)?,
         None => (Vec::new(), 1.0),
     };
-    Ok(Rope { theta: theta as f32, factors, attention_factor })
+    Ok(Rope { theta: positive("rope_theta", theta)?, factors, attention_factor })
+}
+
+/// A number that scales or divides: zero, a sign, or a value past `f32`'s range would make nonsense of every logit.
+///
+/// # Errors
+/// Where it is no positive `f32`.
+pub fn positive(key: &str, value: f64) -> Result<f32, FamilyError> {
+    let held = value as f32;
+    if held > 0.0 && held.is_finite() {
+        return Ok(held);
+    }
+    let expected = format!("a positive number of at most {:e}", f32::MAX);
+    Err(FamilyError::BadKey { key: key.into(), got: value.to_string(), expected })
 }
 
 /// Refuses a value that would change the computation; `expected` is also what an absent key means.

@@ -7,6 +7,8 @@ use model::inventory::IgnoredTensor;
 use model_api::FamilyError;
 use serde_json::Value;
 
+use crate::config;
+
 /// Keys that every architecture's graph reads and that a [`crate::Shape`] and [`Keys::rope`] account for, or that
 /// change nothing.
 pub const COMMON: &[&str] = &[
@@ -111,6 +113,14 @@ impl<'a> Keys<'a> {
         self.convert(key, "a number", MetaValue::as_f32)
     }
 
+    /// A number that scales or divides.
+    ///
+    /// # Errors
+    /// Where the value is another kind, or not positive.
+    pub fn positive(&self, key: &str) -> Result<Option<f32>, FamilyError> {
+        self.float(key)?.map(|value| config::positive(&self.name(key), f64::from(value))).transpose()
+    }
+
     /// Text, where it is text.
     pub fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
@@ -155,8 +165,8 @@ impl<'a> Keys<'a> {
             let scaled = || factors.iter().map(|f| f * linear).collect();
             factors = if factors.is_empty() { vec![linear; half] } else { scaled() };
         }
-        let theta = self.float("rope.freq_base")?.unwrap_or(10_000.0);
-        let attention_factor = self.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+        let theta = self.positive("rope.freq_base")?.unwrap_or(10_000.0);
+        let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
         Ok(Rope { theta, factors, attention_factor })
     }
 

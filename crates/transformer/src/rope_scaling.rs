@@ -9,6 +9,8 @@ use model_api::FamilyError;
 use model_api::config::Config;
 use serde_json::{Value, json};
 
+use crate::config::positive;
+
 /// The parameters of llama3 scaling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Llama3 {
@@ -30,11 +32,15 @@ fn wavelength(theta: f64, head_dim: u64, i: u64) -> f64 {
 
 impl Llama3 {
     fn read(scaling: &Config<'_>) -> Result<Llama3, FamilyError> {
+        let number = |key: &str| {
+            let value = scaling.number(key)?;
+            positive(key, value).map(|_| value)
+        };
         Ok(Llama3 {
-            factor: scaling.number("factor")?,
-            low_freq_factor: scaling.number("low_freq_factor")?,
-            high_freq_factor: scaling.number("high_freq_factor")?,
-            original_max_position_embeddings: scaling.number("original_max_position_embeddings")?,
+            factor: number("factor")?,
+            low_freq_factor: number("low_freq_factor")?,
+            high_freq_factor: number("high_freq_factor")?,
+            original_max_position_embeddings: number("original_max_position_embeddings")?,
         })
     }
 
@@ -107,10 +113,11 @@ pub fn read(scaling: &Config<'_>, theta: f64, head_dim: u64) -> Result<(Vec<f32>
     };
     let result = match kind.unwrap_or("default") {
         "default" => (Vec::new(), 1.0),
-        "linear" => (vec![scaling.number("factor")? as f32; half], 1.0),
+        "linear" => (vec![positive("factor", scaling.number("factor")?)?; half], 1.0),
         "llama3" => (Llama3::read(scaling)?.factors(theta, head_dim), 1.0),
         "longrope" => {
-            (same_factors(scaling, half)?, scaling.optional_number("attention_factor")?.unwrap_or(1.0) as f32)
+            let attention_factor = scaling.optional_number("attention_factor")?.unwrap_or(1.0);
+            (same_factors(scaling, half)?, positive("attention_factor", attention_factor)?)
         }
         other => {
             return Err(FamilyError::Unsupported {

@@ -6,6 +6,7 @@ use model::description::{GgufHeader, MetaValue, VocabularyKeys};
 use model_api::FamilyError;
 use model_api::config::Config;
 
+use crate::config::positive;
 use crate::keys::Keys;
 
 /// The numbers that every transformer has, whoever wrote them down.
@@ -74,7 +75,7 @@ impl Shape {
             head_dim,
             head_dim_is_said: said.is_some(),
             max_position_embeddings: config.size("max_position_embeddings")?,
-            rms_norm_eps: config.number("rms_norm_eps")? as f32,
+            rms_norm_eps: positive("rms_norm_eps", config.number("rms_norm_eps")?)?,
             tied: config.flag("tie_word_embeddings", tied)?,
         })
     }
@@ -112,7 +113,7 @@ impl Shape {
             head_dim,
             head_dim_is_said: said.is_some(),
             max_position_embeddings: keys.required("context_length")?,
-            rms_norm_eps: keys.float(eps)?.ok_or_else(|| missing(&keys.name(eps)))?,
+            rms_norm_eps: keys.positive(eps)?.ok_or_else(|| missing(&keys.name(eps)))?,
             tied: model.tensor("output.weight").is_none(),
         })
     }

@@ -37,9 +37,11 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
             expected: "true, as in every Gemma 2".into(),
         });
     }
+    let query_pre_attn_scalar = keys.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0);
+    config::positive("query_pre_attn_scalar", query_pre_attn_scalar)?;
     let gemma = Gemma2 {
         rope: config::rope(&keys, shape.head_dim)?,
-        query_pre_attn_scalar: keys.optional_number("query_pre_attn_scalar")?.unwrap_or(256.0),
+        query_pre_attn_scalar,
         sliding_window: keys.optional_size("sliding_window")?.unwrap_or(4096),
         slides: match config::layer_types(&keys, shape.num_hidden_layers)? {
             Some(types) => types.into_iter().map(|kind| kind == LayerType::Sliding).collect(),
@@ -77,6 +79,6 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
 
 /// An absent key means the published value, null means no cap.
 fn cap(keys: &Config<'_>, key: &str, written: bool, default: f32) -> Result<Option<f32>, FamilyError> {
-    let cap = keys.optional_number(key)?.map(|cap| cap as f32);
+    let cap = keys.optional_number(key)?.map(|cap| config::positive(key, cap)).transpose()?;
     Ok(if written { cap } else { Some(default) })
 }

@@ -26,8 +26,8 @@ pub fn read(model: &ModelDescription) -> Result<Reading, FamilyError> {
         query_pre_attn_scalar: hard_coded_scalar(&shape),
         sliding_window: keys.size("attention.sliding_window")?.unwrap_or(4096),
         slides: alternating(shape.num_hidden_layers),
-        attn_logit_softcapping: Some(keys.float("attn_logit_softcapping")?.unwrap_or(50.0)),
-        final_logit_softcapping: Some(keys.float("final_logit_softcapping")?.unwrap_or(30.0)),
+        attn_logit_softcapping: Some(keys.positive("attn_logit_softcapping")?.unwrap_or(50.0)),
+        final_logit_softcapping: Some(keys.positive("final_logit_softcapping")?.unwrap_or(30.0)),
         shape,
     };
     let (architecture, inventory) = gemma.build(Vec::new());

@@ -63,7 +63,7 @@ fn granite(model: &ModelDescription, keys: &Config<'_>, kind: Kind) -> Result<Gr
         keys.optional("num_experts_per_tok");
     }
     let hybrid = kind == Kind::MoeHybrid;
-    let multiplier = |key: &str| Ok::<_, FamilyError>(keys.optional_number(key)?.unwrap_or(1.0) as f32);
+    let multiplier = |key: &str| config::positive(key, keys.optional_number(key)?.unwrap_or(1.0));
     Ok(Granite {
         kind,
         rope: config::rope(keys, shape.head_dim)?,

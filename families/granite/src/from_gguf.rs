@@ -63,7 +63,10 @@ fn granite(model: &ModelDescription, keys: &Keys<'_>) -> Result<Granite, FamilyE
         (false, None) => Kind::Dense,
     };
     // Absent or zero means that the graph does not multiply; of scores it is then the usual root.
-    let scale = |key: &str| Ok::<_, FamilyError>(keys.float(key)?.filter(|scale| *scale != 0.0));
+    let scale = |key: &str| match keys.float(key)? {
+        None | Some(0.0) => Ok(None),
+        Some(_) => keys.positive(key),
+    };
     let usual = (shape.head_dim as f64).powf(-0.5) as f32;
     let rotates = keys.get("rope.scaling.finetuned").and_then(MetaValue::as_bool).unwrap_or(true);
     Ok(Granite {
