@@ -113,13 +113,14 @@ impl Value {
         }
     }
 
-    /// The same value as JSON, which is what stages are given. Dates become strings; a non-finite number becomes null
-    /// and no schema accepts that.
+    /// The same value as JSON, which is what stages are given. Dates become strings, and so does a number that is not
+    /// finite, which JSON does not have: no schema of a number accepts a string, but one may accept a null.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Value::String(s) | Value::Datetime(s) => s.clone().into(),
             Value::Integer(i) => (*i).into(),
-            Value::Float(f) => (*f).into(),
+            Value::Float(f) if f.is_finite() => (*f).into(),
+            Value::Float(f) => f.to_string().into(),
             Value::Boolean(b) => (*b).into(),
             Value::Array(items) => items.iter().map(|n| n.value.to_json()).collect(),
             Value::Table(table) => table.to_json(),

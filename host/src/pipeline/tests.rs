@@ -20,6 +20,7 @@ fn offers() -> Vec<Offer> {
             "rank": {"type": "integer", "minimum": 1, "maximum": 512},
             "dtype": {"anyOf": [{"enum": ["f32", "bf16"]}, {"type": "null"}]},
             "targets": {"type": "array", "items": {"type": "string"}},
+            "decay": {"type": ["number", "null"]},
             "schedule": {"type": "object", "additionalProperties": false, "properties": {"warm_up": {"type": "number"}}},
         },
     });
@@ -160,7 +161,7 @@ inputs = { model = ["fuse[*]"] }
             "8: \"fecth\": no plugin offers a stage `fecth` (did you mean `fetch`? known stages: `check`, `fetch`, `fuse`, `silent`, `train`)",
             "11: modl: `train` has no input `modl` (did you mean `model`? known inputs: `model`)",
             "11: \"bas\": there is no stage `bas` in this pipeline (did you mean `base`? known stages: `base`, `train`, `a.b`)",
-            "14: rnk: `train` has no parameter `rnk` (did you mean `rank`? known parameters: `data`, `rank`, `dtype`, `targets`, `schedule`)",
+            "14: rnk: `train` has no parameter `rnk` (did you mean `rank`? known parameters: `data`, `rank`, `dtype`, `targets`, `decay`, `schedule`)",
             "15: after: `after` stands under `with`, but belongs to the stage itself (move it up to `[stages.train]`: keys after `[stages.train.with]` belong to that table, so `after` must stand before it)",
             "16: \"a.b\": `a.b` is no name for a stage (use letters, digits, `-` and `_`)",
             "18: [\"fuse[*]\"]: an input that collects several stages is not there yet (name one stage, or `\"stage.output\"`)",
@@ -211,6 +212,7 @@ inputs = { model = "base" }
 rank = 1000
 dtype = "f16"
 targets = ["q", 3]
+decay = nan
 [stages.train.with.schedule]
 warm_up = "long"
 cosine = true
@@ -222,8 +224,9 @@ cosine = true
             "8: 1000: `rank` is `1000`, expected at most 512",
             "9: \"f16\": `dtype` is `\"f16\"`, expected `\"f32\"` or `\"bf16\"`",
             "10: 3: `targets[1]` is `3`, expected a string",
-            "12: \"long\": `schedule.warm_up` is `\"long\"`, expected a number",
-            "13: cosine: `train` has no parameter `cosine` (known parameters: `warm_up`)",
+            "11: nan: `decay` is `\"NaN\"`, expected a number",
+            "13: \"long\": `schedule.warm_up` is `\"long\"`, expected a number",
+            "14: cosine: `train` has no parameter `cosine` (known parameters: `warm_up`)",
         ]
     );
 }
