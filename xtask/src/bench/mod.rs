@@ -2,6 +2,7 @@
 //! `BENCHMARKS.md`.
 
 mod figures;
+mod free_memory;
 mod shipping;
 mod table;
 mod training;

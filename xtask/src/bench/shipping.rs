@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::BenchError;
 use super::figures::median;
+use super::free_memory;
 use crate::host::{self, RunReport, at};
 use crate::llama_cpp::LlamaCpp;
 use crate::peers::Peers;
@@ -103,30 +104,46 @@ impl Place<'_> {
         Ok(self.peers.run(&self.script("shipping_model.py"), [tokenizer, self.at("model"), self.at("adapter")])?)
     }
 
-    /// Every side once, each alone on the machine.
+    /// Every side once, each alone on the machine and with the same memory, and one stage's sides right after each other:
+    /// how quick a disk is changes within a minute.
     fn round(&self, peft_memory: &mut u64) -> Result<[Times; 3], BenchError> {
-        let cache = self.at("cache");
-        remove(&cache)?; // what was measured once would not be measured again
-        let report = host::run(&self.program, &self.script("shipping.toml"), &self.directory, |command| {
-            command.env("HOST_CACHE_DIR", &cache);
-        })?;
         let mut times: [Times; 3] = Default::default();
         for (stage, times) in STAGES.into_iter().zip(&mut times) {
-            let finished = report.stage(stage)?;
-            times.ours.push(finished.seconds);
-            times.anonymous = finished.memory.unwrap_or(0);
-            times.floor.push(self.floor(&made(&report, stage)?)?);
+            self.ours(stage, times)?;
+            times.theirs.push(if stage == "fuse" { self.merge(peft_memory)? } else { self.convert(stage)? });
+            eprintln!("{stage}: {:.1?} s, floor {:.1?} s, peer {:.1?} s", times.ours, times.floor, times.theirs);
         }
-        remove(&cache)?;
+        Ok(times)
+    }
+
+    /// One of our stages and its floor.
+    fn ours(&self, stage: &str, times: &mut Times) -> Result<(), BenchError> {
+        let cache = self.at("cache");
+        remove(&cache)?; // what was measured once would not be measured again
+        free_memory::touch();
+        let pipeline = if stage == "fuse" { "shipping_fuse.toml" } else { "shipping_convert.toml" };
+        let report = host::run(&self.program, &self.script(pipeline), &self.directory, |command| {
+            command.env("HOST_CACHE_DIR", &cache);
+            if stage != "fuse" {
+                command.args(["--set", &format!("vars.quantizer=\"{stage}\"")]);
+            }
+        })?;
+        let finished = report.stage("made")?;
+        times.ours.push(finished.seconds);
+        times.anonymous = finished.memory.unwrap_or(0);
+        free_memory::touch();
+        times.floor.push(self.floor(&made(&report)?)?);
+        remove(&cache)
+    }
+
+    /// Seconds of PEFT's merge.
+    fn merge(&self, peft_memory: &mut u64) -> Result<f64, BenchError> {
+        free_memory::touch();
         let merge: Merge =
             self.peers.ask(&self.script("peft_merge.py"), ["model", "adapter", "merged"].map(|n| self.at(n)))?;
         *peft_memory = merge.anonymous.max(*peft_memory);
-        times[0].theirs.push(merge.seconds);
         remove(&self.at("merged"))?;
-        for (stage, times) in STAGES.into_iter().zip(&mut times).skip(1) {
-            times.theirs.push(self.convert(stage)?);
-        }
-        Ok(times)
+        Ok(merge.seconds)
     }
 
     /// Seconds to copy a file, bring the copy to disk and hash it.
@@ -146,6 +163,7 @@ impl Place<'_> {
 
     /// Seconds of llama.cpp's converter, as a user starts it.
     fn convert(&self, kind: &str) -> Result<f64, BenchError> {
+        free_memory::touch();
         let out = self.at("theirs.gguf");
         let mut command = Command::new(self.peers.python());
         command.arg(self.llama_cpp.sources().join("convert_hf_to_gguf.py")).arg(self.at("model"));
@@ -158,9 +176,9 @@ impl Place<'_> {
     }
 }
 
-/// The file with the weights that a stage made.
-fn made(report: &RunReport, stage: &str) -> Result<PathBuf, BenchError> {
-    let artifact = report.output(stage, "model")?;
+/// The file with the weights that the measured stage made.
+fn made(report: &RunReport) -> Result<PathBuf, BenchError> {
+    let artifact = report.output("made", "model")?;
     let checkpoint = artifact.join("model.safetensors");
     Ok(if checkpoint.exists() { checkpoint } else { host::gguf_in(artifact)? })
 }
