@@ -25,6 +25,7 @@ import tiny_llama
 from safetensors.numpy import load_file
 
 PIPELINE = pathlib.Path(__file__).with_suffix(".toml")
+REBUILT = PIPELINE.with_name("rebuilt.toml")
 
 
 class Host:
@@ -75,11 +76,23 @@ def differences(stages):
         yield f"adapters differ, by at most {apart:.1e} of a matrix's norm"
 
 
+def take_rebuilt_tokenizer(host, path, values):
+    """Chats are trained with llama.cpp's ids on a GGUF and with Hugging Face's elsewhere, and those of a cut
+    SentencePiece vocabulary differ behind control tokens: the values then get the tokenizer that has llama.cpp's."""
+    rebuilt = Host(host.program, host.work, REBUILT)
+    stages = rebuilt.ask("run", {"vars.gguf": f"path:{path}"}, "--run-dir", host.work / "run")
+    for file in pathlib.Path(stages["model"]["outputs"]["model"]["path"]).glob("tokenizer*"):
+        shutil.copyfile(file, values / file.name)
+    rebuilt.forget()
+
+
 def compare(host, corpus, case):
     """Prints one line about a file; whether all is well."""
     path = case.make()
     values = corpus.work / "values"
     kinds = gguf_values.write(path, corpus.checkpoint, values)
+    if corpus.checkpoint.name in family_models.SENTENCEPIECE:
+        take_rebuilt_tokenizer(host, path, values)
     settings = {"vars.gguf": f"path:{path}", "vars.values": f"path:{values}"}
     lines = []
     if case.says:

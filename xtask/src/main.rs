@@ -31,7 +31,8 @@ usage: cargo xtask COMMAND
   parity [PART…]      what transformers, PEFT and llama.cpp give, held against what we give; all parts or some:
                       golden (the tests' golden files, made again), convert (GGUF files, byte by byte),
                       bases and families (GGUF files as bases, to the bit), spellings (of transformers 5 and mlx-lm),
-                      tokens (ids on 10,000 texts a vocabulary), lora (a GGUF LoRA in llama.cpp),
+                      tokens (ids on 10,000 texts a vocabulary), lora (a GGUF LoRA in llama.cpp), adapters (PEFT's
+                      of every family, as GGUF LoRA in llama.cpp),
                       peft (50 training steps, and the result loaded in PEFT and transformers);
                       FIXTURES names a directory of `models/` that convert, bases and tokens take too
 ";
