@@ -45,6 +45,9 @@ pub fn gguf_tokenizer(metadata: &Metadata, pre: Option<&str>) -> Result<(Tokeniz
 /// The fact that says how large `tokenizer.json` is, rebuilt or as it lies: memory is planned by it.
 pub(crate) const JSON_BYTES: &str = "json_bytes";
 
+/// The fact that says that merges are pairs, where they are.
+pub(crate) const MERGE_PAIRS: &str = "merges_are_pairs";
+
 /// The tokenizer's summary for a model's description.
 ///
 /// The digest stays out: a tokenizer that went to GGUF is the same one in other bytes, and what is planned must equal
@@ -54,6 +57,9 @@ pub fn describe_tokenizer(tokenizer: &Tokenizer) -> Result<serde_json::Value> {
     if let Some(facts) = summary.as_object_mut() {
         facts.shift_remove("sha256");
         facts.insert(JSON_BYTES.into(), tokenizer.files().tokenizer_bytes().len().into());
+        if tokenizer.files().merges_are_pairs() {
+            facts.insert(MERGE_PAIRS.into(), true.into());
+        }
     }
     Ok(summary)
 }

@@ -99,6 +99,7 @@ pub struct HfFiles {
     files: BTreeMap<String, Vec<u8>>,
     /// Without pieces and merges, which are big and seldom asked for.
     tokenizer: Value,
+    merges_are_pairs: bool,
     tokenizer_config: Value,
     special_tokens_map: Value,
     generation_config: Value,
@@ -146,8 +147,10 @@ impl HfFiles {
         }
         let model_config = files.remove(MODEL_CONFIG);
         let parse = |name: &str| files.get(name).map_or(Ok(Value::Null), |bytes| parse_json(name, bytes));
+        let tokenizer = parse(TOKENIZER)?;
         Ok(Self {
-            tokenizer: without_pieces(parse(TOKENIZER)?),
+            merges_are_pairs: tokenizer.pointer("/model/merges/0").is_some_and(Value::is_array),
+            tokenizer: without_pieces(tokenizer),
             tokenizer_config: parse(TOKENIZER_CONFIG)?,
             special_tokens_map: parse(SPECIAL_TOKENS_MAP)?,
             generation_config: parse(GENERATION_CONFIG)?,
@@ -189,6 +192,12 @@ impl HfFiles {
     /// `tokenizer.json` with `model.vocab` and `model.merges` left empty.
     pub fn tokenizer(&self) -> &Value {
         &self.tokenizer
+    }
+
+    /// Whether each merge is a list of two texts, as the tokenizers crate writes them now, and not one text with a space
+    /// within: that takes more memory to load.
+    pub fn merges_are_pairs(&self) -> bool {
+        self.merges_are_pairs
     }
 
     /// `tokenizer.json`, parsed again with all that is in it.
