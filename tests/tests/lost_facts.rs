@@ -64,6 +64,13 @@ fn layers_are_no_more_than_what_is_stored() {
     says(&convert(&dir, "plan", PLAN), &["num_hidden_layers", "1000000000", "no more layers than the"]);
 }
 
+/// llama.cpp aborts on such a file.
+#[test]
+fn no_more_experts_are_chosen_than_there_are() {
+    let dir = model("granite3-moe", |config| config["num_experts_per_tok"] = json!(100));
+    says(&convert(&dir, "plan", PLAN), &["`num_experts_per_tok` is 100, expected at most the 6 experts"]);
+}
+
 /// transformers takes no fraction for it, not even one of zero.
 #[test]
 fn a_number_that_no_gguf_has_comes_back_as_transformers_wants_it() {

@@ -22,6 +22,7 @@ mod c_cast;
 mod codec;
 mod error;
 mod extent;
+mod finite;
 mod float;
 mod group_affine;
 mod half_bits;
@@ -49,6 +50,7 @@ use model::StoredType;
 
 pub use codec::{Decoder, Encoder};
 pub use error::BlockError;
+pub use finite::{first_not_finite, first_not_finite_value};
 pub use group_affine::{GroupAffineDecoder, GroupAffineRows};
 pub use isa::{Vectorized, widest};
 pub use registry::{decodable, decoder, encodable, encoder};

@@ -53,7 +53,7 @@ pub fn adapter_memory(adapter: &AdapterDescription) -> u64 {
 fn of_vocabulary(model: &ModelInput, times: impl Fn(Times) -> f64) -> u64 {
     let said = |fact: &str| model.description.tokenizer.as_ref().and_then(|summary| summary.get(fact));
     let stated = said(JSON_BYTES).and_then(Value::as_u64);
-    let json = stated.unwrap_or(model.reading.architecture.vocab_size * JSON_BYTES_PER_TOKEN);
+    let json = stated.unwrap_or(model.reading.architecture.vocab_size.saturating_mul(JSON_BYTES_PER_TOKEN));
     let times = times(match model.description.container {
         Container::Safetensors if said(MERGE_PAIRS).is_some() => DIRECTORY_OF_PAIRS,
         Container::Safetensors => DIRECTORY,

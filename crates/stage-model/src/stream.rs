@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::thread;
 
 use checkpoint::map_pages;
-use checkpoint::view::RowReader;
+use checkpoint::view::{RawRows, RowReader};
 use model::StoredType;
 use model::description::StoredTensor;
 use stage_api::{Error, Result};
@@ -77,7 +77,8 @@ impl RowStream {
         })
     }
 
-    /// Writes `reader`'s rows as they lie; only for readers whose `stored_type` says that they lie in one type.
+    /// Writes `reader`'s rows as they lie; only for readers whose `stored_type` says that they lie in one type. A value
+    /// that is no number stops it, where values lie by themselves.
     pub fn raw(
         &mut self,
         reader: &RowReader<'_>,
@@ -87,17 +88,20 @@ impl RowStream {
         let row_bytes = stored_type.row_bytes(reader.columns() as u64).unwrap_or(0) as usize;
         let copy = &mut self.threads[0].blocks[0];
         for block in reader.blocks(BLOCK_VALUES) {
-            match reader.raw_rows(block.clone()) {
+            let start = block.start;
+            let bytes = match reader.raw_rows(block.clone()) {
                 Some(rows) => {
                     map_pages(rows.bytes);
-                    write(rows.bytes)?;
+                    rows.bytes
                 }
                 None => {
                     copy.resize((block.end - block.start) as usize * row_bytes, 0);
                     reader.copy_raw(block, copy).map_err(stage_error("unreadable_tensor"))?;
-                    write(copy)?;
+                    copy.as_slice()
                 }
-            }
+            };
+            reader.check_finite(start, RawRows { stored_type, bytes }).map_err(stage_error("unreadable_tensor"))?;
+            write(bytes)?;
         }
         Ok(())
     }

@@ -121,6 +121,15 @@ fn a_value_that_is_no_number_is_named_and_what_is_before_it_is_written() {
     assert_eq!(given, 2 * columns * 2 * BLOCK);
 }
 
+/// What passes as it lies is looked at too.
+#[test]
+fn a_value_that_is_no_number_does_not_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = view(dir.path(), |values| values[600 * LARGE[1] as usize + 5] = f32::NEG_INFINITY);
+    let error = RowStream::new(2).raw(&view.rows("large").unwrap(), StoredType::F32, &mut |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("`large` holds -inf in row 600, column 5"), "{error}");
+}
+
 #[test]
 fn a_writer_or_an_encoder_that_fails_ends_it() {
     let (error, given) = failed(|_| {}, &to_bf16, 1 << 20);

@@ -64,6 +64,44 @@ pub fn rope(config: &Config<'_>, head_dim: u64) -> Result<Rope, FamilyError> {
     Ok(Rope { theta: positive("rope_theta", theta)?, factors, attention_factor })
 }
 
+/// Keys of a configuration that count something.
+const SIZES: [&str; 18] = [
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "mamba_d_conv",
+    "mamba_d_head",
+    "mamba_d_state",
+    "mamba_expand",
+    "mamba_n_groups",
+    "mamba_n_heads",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_experts_per_tok",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "num_local_experts",
+    "shared_intermediate_size",
+    "sliding_window",
+    "vocab_size",
+];
+
+/// Refuses sizes that no GGUF can say: llama.cpp counts with 32 bits, and what is computed of them here must not overflow.
+///
+/// # Errors
+/// Where one is beyond.
+pub fn check_sizes(raw: &Value) -> Result<(), FamilyError> {
+    let beyond = |key: &&str| raw.get(*key).and_then(Value::as_u64).is_some_and(|size| size > i32::MAX as u64);
+    match SIZES.into_iter().find(beyond) {
+        None => Ok(()),
+        Some(key) => Err(FamilyError::BadKey {
+            key: key.into(),
+            got: raw[key].to_string(),
+            expected: format!("at most {}", i32::MAX),
+        }),
+    }
+}
+
 /// A number that scales or divides: zero, a sign, or a value past `f32`'s range would make nonsense of every logit.
 ///
 /// # Errors

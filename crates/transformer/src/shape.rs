@@ -6,7 +6,7 @@ use model::description::{GgufHeader, MetaValue, VocabularyKeys};
 use model_api::FamilyError;
 use model_api::config::Config;
 
-use crate::config::positive;
+use crate::config::{check_sizes, positive, raw};
 use crate::keys::Keys;
 
 /// The numbers that every transformer has, whoever wrote them down.
@@ -55,6 +55,7 @@ impl Shape {
     /// # Errors
     /// Where a key is missing or no such number, or heads do not divide what they share.
     pub fn from_config(model: &ModelDescription, config: &Config<'_>, tied: bool) -> Result<Shape, FamilyError> {
+        check_sizes(raw(model)?)?;
         let hidden_size = config.size("hidden_size")?;
         let num_attention_heads = config.size("num_attention_heads")?;
         let num_key_value_heads = config.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);

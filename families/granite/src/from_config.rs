@@ -55,7 +55,7 @@ fn granite(model: &ModelDescription, keys: &Config<'_>, kind: Kind) -> Result<Gr
     let shape = Shape::from_config(model, keys, kind != Kind::Dense)?;
     let experts = if kind == Kind::Dense { None } else { keys.optional("num_local_experts").and_then(Value::as_u64) };
     let mixture = match experts.filter(|n| *n > 0) {
-        Some(num_experts) => Some(Mixture { num_experts, experts_per_token: keys.size("num_experts_per_tok")? }),
+        Some(num_experts) => Some(Mixture::new(num_experts, "num_experts_per_tok", keys.size("num_experts_per_tok")?)?),
         None => None,
     };
     if kind != Kind::Dense {

@@ -53,7 +53,10 @@ fn granite(model: &ModelDescription, keys: &Keys<'_>) -> Result<Granite, FamilyE
     let experts = keys.size("expert_count")?.unwrap_or(0);
     let mixture = match experts {
         0 => None,
-        num_experts => Some(Mixture { num_experts, experts_per_token: keys.required("expert_used_count")? }),
+        num_experts => {
+            let key = "expert_used_count";
+            Some(Mixture::new(num_experts, &keys.name(key), keys.required(key)?)?)
+        }
     };
     let shared = keys.size("expert_shared_feed_forward_length")?.filter(|size| *size > 0);
     let four = keys.get("ssm.conv_kernel").is_some() || shared.is_some();

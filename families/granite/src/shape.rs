@@ -1,6 +1,7 @@
 //! What a Granite is, whoever wrote it down.
 
 use model::architecture::Rope;
+use model_api::FamilyError;
 use transformer::{Mamba2Part, Shape};
 
 /// Which of transformers' classes.
@@ -56,6 +57,17 @@ pub struct Multipliers {
 pub struct Mixture {
     pub num_experts: u64,
     pub experts_per_token: u64,
+}
+
+impl Mixture {
+    /// Refuses to choose more experts than there are, at which llama.cpp aborts; `key` is for the message.
+    pub fn new(num_experts: u64, key: &str, experts_per_token: u64) -> Result<Self, FamilyError> {
+        if experts_per_token > num_experts {
+            let expected = format!("at most the {num_experts} experts that there are");
+            return Err(FamilyError::BadKey { key: key.into(), got: experts_per_token.to_string(), expected });
+        }
+        Ok(Self { num_experts, experts_per_token })
+    }
 }
 
 /// The numbers of one Granite.

@@ -106,6 +106,10 @@ impl ParamsCheck<'_> {
             let Some(Json::String(text)) = params.pointer_mut(&pointer) else { continue };
             let path = self.base_dir.join(&*text);
             match path.canonicalize() {
+                // Its content is hashed before anything runs: a pipe would wait for ever, and a device never ends.
+                Ok(found) if !found.is_file() && !found.is_dir() => {
+                    problems.push(Located::new(Problem::NoFile { path }, self.span(&pointer, false)));
+                }
                 Ok(found) => *text = found.to_string_lossy().into_owned(),
                 Err(_) => problems.push(Located::new(Problem::MissingPath { path }, self.span(&pointer, false))),
             }

@@ -64,6 +64,8 @@ pub enum Problem {
     BadSchema { uses: String, message: String },
     #[error("there is no file or directory `{}`", .path.display())]
     MissingPath { path: std::path::PathBuf },
+    #[error("`{}` is neither a file nor a directory", .path.display())]
+    NoFile { path: std::path::PathBuf },
 }
 
 impl Problem {
@@ -114,7 +116,8 @@ impl Problem {
             | Self::NoOutput { .. }
             | Self::WrongKind { .. }
             | Self::Cycle { .. }
-            | Self::BadParameter { .. } => None,
+            | Self::BadParameter { .. }
+            | Self::NoFile { .. } => None,
         }
     }
 }

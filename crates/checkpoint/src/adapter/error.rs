@@ -171,6 +171,12 @@ pub enum Problem {
         /// What multiplies `B·A`.
         scale: f32,
     },
+    /// Values that are no numbers.
+    #[error("module `{module}` has factors that are NaN or infinite: its training diverged, or the file is damaged")]
+    NotFinite {
+        /// The module.
+        module: String,
+    },
     /// A scale that the configuration does not give.
     #[error("module `{module}` has scale {got}, the configuration gives {expected}")]
     Scale {

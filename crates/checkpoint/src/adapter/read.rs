@@ -89,7 +89,7 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// Checks ranks, scales and lengths against the configuration.
+    /// Checks ranks, scales and lengths against the configuration, and that values are numbers.
     pub(super) fn check(&self, wrapped: &[WrappedParameter]) -> Result<(), Problem> {
         if self.modules.is_empty() {
             return Err(Problem::Empty);
@@ -108,6 +108,10 @@ impl Adapter {
             let expected = self.config.scale_of(name)?;
             if *scale != expected {
                 return Err(Problem::Scale { module: module.clone(), got: *scale, expected });
+            }
+            let values = [&a.values[..], &b.values, magnitude.as_deref().unwrap_or_default()];
+            if values.iter().any(|values| values.iter().any(|value| !value.is_finite())) {
+                return Err(Problem::NotFinite { module: module.clone() });
             }
             // PEFT has no lengths beside parameters.
             let has_lengths = self.config.use_dora && parameter.is_none();

@@ -6,7 +6,6 @@
 
 mod delta;
 mod error;
-mod finite;
 mod low_rank;
 mod reader;
 mod runs;

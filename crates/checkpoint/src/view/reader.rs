@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use blocks::{BlockError, Decoder, GroupAffineDecoder, GroupAffineRows};
+use blocks::{BlockError, Decoder, GroupAffineDecoder, GroupAffineRows, first_not_finite, first_not_finite_value};
 use model::description::StoredTensor;
 use model::expr::{Expr, Pointwise};
 use model::row_map::{Leaf, RowSegment, RowSource, Rows};
 use model::{GroupAffine, RowMap, StoredType};
 
 use super::delta::Delta;
-use super::finite::first_not_finite;
 use super::runs::{Run, runs};
 use super::{ModelView, ViewError};
 
@@ -201,16 +200,26 @@ impl<'a> RowReader<'a> {
     pub fn read_finite(&self, range: Range<u64>, into: &mut [f32]) -> Result<(), ViewError> {
         let start = range.start;
         self.read_f32(range, into)?;
-        let columns = self.columns().max(1);
-        match first_not_finite(into) {
+        match first_not_finite_value(into) {
             None => Ok(()),
-            Some(at) => Err(ViewError::NotFinite {
-                name: self.name.clone(),
-                row: start + (at / columns) as u64,
-                column: at % columns,
-                value: into[at],
-            }),
+            Some(at) => Err(self.not_finite(start, at, into[at])),
         }
+    }
+
+    /// The same of rows as they lie, from row `start` on.
+    pub fn check_finite(&self, start: u64, rows: RawRows<'_>) -> Result<(), ViewError> {
+        let Some(at) = first_not_finite(rows.stored_type, rows.bytes) else { return Ok(()) };
+        let size = rows.stored_type.block_bytes() as usize;
+        let mut value = [f32::NAN];
+        let decoded = blocks::decode_rows(rows.stored_type, &rows.bytes[at * size..(at + 1) * size], &mut value);
+        decoded.map_err(|error| ViewError::Decode { name: self.name.clone(), error })?;
+        Err(self.not_finite(start, at, value[0]))
+    }
+
+    fn not_finite(&self, start: u64, at: usize, value: f32) -> ViewError {
+        let columns = self.columns().max(1);
+        let (row, column) = (start + (at / columns) as u64, at % columns);
+        ViewError::NotFinite { name: self.name.clone(), row, column, value }
     }
 
     fn check_range(&self, range: &Range<u64>, row_len: usize, got: usize) -> Result<(), ViewError> {

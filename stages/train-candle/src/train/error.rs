@@ -118,6 +118,7 @@ impl TrainError {
             | Self::Scale { .. } => "bad_init_adapter",
             Self::Step { source, .. } | Self::Evaluation { source, .. } | Self::Decoder(source) => decoder_code(source),
             Self::NonFiniteGradient { .. } => "diverged",
+            Self::Write(error) if matches!(error.problem, checkpoint::adapter::Problem::NotFinite { .. }) => "diverged",
             Self::Write(_) => "io",
             Self::Host(_) => "host",
         }

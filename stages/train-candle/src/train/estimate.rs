@@ -56,7 +56,7 @@ fn trained_tokens(params: &Params, course: &Course, survey: &Survey) -> f64 {
     let read = tokens(&survey.samples);
     match params.steps {
         Some(steps) => read as f64 * steps as f64 / course.steps_per_epoch.max(1) as f64,
-        None => (params.epochs * survey.extent.scale(read)) as f64,
+        None => params.epochs as f64 * survey.extent.scale(read) as f64,
     }
 }
 
