@@ -1,5 +1,6 @@
 //! What would change a model's answers without a word: facts that a GGUF cannot carry, a head that is not the embedding,
-//! layers that are not stored. Each is refused through the real binary.
+//! layers that are not stored, more experts than there are. Through the real binary each is refused, or comes back as it
+//! was.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};

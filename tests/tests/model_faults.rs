@@ -98,6 +98,21 @@ fn a_configuration_that_asks_for_something_unknown() {
     refused_directory(|_| {}, family, &["no family plugin handles model_type `mamba9`"]);
 }
 
+/// A pipe would wait for ever.
+#[cfg(unix)]
+#[test]
+fn pipes_are_no_files_of_a_model() {
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let dir = Dir::new();
+        dir.write("p.toml", pipeline("tiny", "f16"));
+        write_model(&dir, "tiny", &in_one_file(tiny_llama::directory(1)), |_| {});
+        let path = dir.path("tiny").join(file);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        run(&dir, PLAN).complains(file).complains("not a regular file");
+    }
+}
+
 /// What `plan` and `run` say alike of a model that no family knows: the families that there are, and how to write one.
 #[test]
 fn a_model_that_nobody_claims() {

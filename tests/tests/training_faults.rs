@@ -1,4 +1,4 @@
-//! Training that goes wrong: data that cannot be read, a worker that is killed in the middle.
+//! Training that goes wrong: data that cannot be read, a last step that diverges, a worker that is killed in the middle.
 #![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Stdio};
@@ -9,6 +9,7 @@ use tests::checkpoint_edit::{in_one_file, write_model};
 use tests::{Dir, tiny_llama};
 
 const PLAN: i32 = 4;
+const STAGE: i32 = 5;
 const WORKER: i32 = 6;
 const CHAT: &str = r#"{"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}"#;
 
@@ -43,6 +44,19 @@ fn a_line_that_is_no_json_is_named() {
         .complains("line 2: not JSON, expected one object a line: EOF while parsing a list at column 14");
     dir.write("chats.jsonl", CHAT);
     dir.host().args(["run", "p.toml"]).exits(0);
+}
+
+/// The loss of the last step is taken before it, and so is finite.
+#[test]
+fn an_adapter_that_diverges_in_the_last_step_is_not_kept() {
+    let dir = training(1, CHAT);
+    let pipeline = dir.read("p.toml").replace("steps = 1", "steps = 1, warmup_ratio = 0.0, learning_rate = 1e300");
+    dir.write("p.toml", pipeline);
+    let failed = dir.host().args(["run", "p.toml"]).exits(STAGE);
+    failed.complains("has factors that are NaN or infinite").complains("lower `learning_rate`");
+    let stored = dir.host().args(["cache", "list", "--json"]).exits(0).json();
+    let whole = stored["artifacts"].as_array().unwrap().iter().filter(|a| a["complete"] == true);
+    assert!(whole.into_iter().all(|a| a["stage"] == "fetch"), "{stored:#}");
 }
 
 #[test]

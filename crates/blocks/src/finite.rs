@@ -4,77 +4,74 @@ use model::StoredType;
 
 use crate::isa::{Vectorized, widest};
 
-/// Which of the values, as they lie, is the first NaN or infinity; `None` where there is none, and for types of blocks,
-/// whose values are all made of the same scale.
+/// Which of the values, as they lie, is the first NaN or infinity. Types of blocks are not looked into: whether their
+/// scales are numbers shows when they are decoded.
 pub fn first_not_finite(stored_type: StoredType, bytes: &[u8]) -> Option<usize> {
     match stored_type {
-        StoredType::F32 => {
-            let infinity = f32::INFINITY.to_bits();
-            let is_it = |b: &[u8; 4]| u32::from_le_bytes(*b) & !(1 << 31) >= infinity;
-            let values = bytes.as_chunks().0;
-            (widest(Largest32(values)) >= infinity).then(|| values.iter().position(is_it)).flatten()
-        }
-        StoredType::F16 => in_halves(bytes, 0x7C00),
-        StoredType::Bf16 => in_halves(bytes, 0x7F80),
+        StoredType::F32 => first_from::<[u8; 4]>(bytes.as_chunks().0, f32::INFINITY.to_bits()),
+        StoredType::F16 => first_from::<[u8; 2]>(bytes.as_chunks().0, 0x7C00),
+        StoredType::Bf16 => first_from::<[u8; 2]>(bytes.as_chunks().0, 0x7F80),
         _ => None,
     }
 }
 
 /// The same of decoded values.
 pub fn first_not_finite_value(values: &[f32]) -> Option<usize> {
-    let is_bad = widest(Largest(values)) >= f32::INFINITY.to_bits();
-    is_bad.then(|| values.iter().position(|value| !value.is_finite())).flatten()
+    first_from(values, f32::INFINITY.to_bits())
 }
 
-fn in_halves(bytes: &[u8], infinity: u16) -> Option<usize> {
-    let values = bytes.as_chunks().0;
-    let is_it = |b: &[u8; 2]| u16::from_le_bytes(*b) & 0x7FFF >= infinity;
-    (widest(Largest16(values)) >= infinity).then(|| values.iter().position(is_it)).flatten()
+/// The first value whose magnitude is that of infinity, or behind it, as NaN is.
+fn first_from<F: Float>(values: &[F], infinity: F::Bits) -> Option<usize> {
+    let is_it = |value: &F| value.magnitude() >= infinity;
+    (widest(LargestMagnitude(values)) >= infinity).then(|| values.iter().position(is_it)).flatten()
 }
 
-/// The largest magnitude as bits, which are in the order of the values, with infinity and NaN behind all.
-struct Largest32<'a>(&'a [[u8; 4]]);
+/// A float, decoded or as it lies in little-endian bytes.
+trait Float {
+    /// Unsigned.
+    type Bits: Copy + Default + Ord;
 
-/// The same of two bytes.
-struct Largest16<'a>(&'a [[u8; 2]]);
+    /// Its bits without the sign, which are in the order of the magnitudes.
+    fn magnitude(&self) -> Self::Bits;
+}
 
-/// The same of decoded values.
-struct Largest<'a>(&'a [f32]);
-
-impl Vectorized for Largest<'_> {
-    type Output = u32;
+impl Float for f32 {
+    type Bits = u32;
 
     #[inline(always)]
-    fn run(self) -> u32 {
-        let mut largest = 0;
-        for value in self.0 {
-            largest = largest.max(value.to_bits() & 0x7FFF_FFFF);
-        }
-        largest
+    fn magnitude(&self) -> u32 {
+        self.to_bits() & 0x7FFF_FFFF
     }
 }
 
-impl Vectorized for Largest32<'_> {
-    type Output = u32;
+impl Float for [u8; 4] {
+    type Bits = u32;
 
     #[inline(always)]
-    fn run(self) -> u32 {
-        let mut largest = 0;
-        for value in self.0 {
-            largest = largest.max(u32::from_le_bytes(*value) & 0x7FFF_FFFF);
-        }
-        largest
+    fn magnitude(&self) -> u32 {
+        u32::from_le_bytes(*self) & 0x7FFF_FFFF
     }
 }
 
-impl Vectorized for Largest16<'_> {
-    type Output = u16;
+impl Float for [u8; 2] {
+    type Bits = u16;
 
     #[inline(always)]
-    fn run(self) -> u16 {
-        let mut largest = 0;
+    fn magnitude(&self) -> u16 {
+        u16::from_le_bytes(*self) & 0x7FFF
+    }
+}
+
+struct LargestMagnitude<'a, F>(&'a [F]);
+
+impl<F: Float> Vectorized for LargestMagnitude<'_, F> {
+    type Output = F::Bits;
+
+    #[inline(always)]
+    fn run(self) -> F::Bits {
+        let mut largest = F::Bits::default();
         for value in self.0 {
-            largest = largest.max(u16::from_le_bytes(*value) & 0x7FFF);
+            largest = largest.max(value.magnitude());
         }
         largest
     }

@@ -68,6 +68,32 @@ fn all_modules_have_lengths_or_none() {
     assert_eq!(error(unsaid), format!("module `{Q}` has 5 in `lora_magnitude_vector`, expected 0"));
 }
 
+/// What diverged in its last step is not written, and not read from a file that has it all the same.
+#[test]
+fn factors_are_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for bad in [f32::NAN, f32::INFINITY] {
+        for spoil in [
+            (|lora, bad| lora.a.values[3] = bad) as fn(&mut LoraModule, f32),
+            |lora, bad| lora.b.values[0] = bad,
+            |lora, bad| lora.magnitude.as_mut().unwrap()[2] = bad,
+        ] {
+            let mut adapter = dora();
+            spoil(adapter.modules.get_mut(DOWN).unwrap(), bad);
+            let error = adapter.write(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(DOWN) && error.contains("NaN or infinite"), "{error}");
+            assert_eq!(dir.path().read_dir().unwrap().count(), 0, "nothing is left");
+        }
+    }
+    dora().write(dir.path()).unwrap();
+    let path = dir.path().join(WEIGHTS_FILE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    assert!(Adapter::read(dir.path()).unwrap_err().to_string().contains("NaN or infinite"));
+}
+
 #[test]
 fn rslora_divides_by_the_root() {
     let mut config = AdapterConfig::new(16, 8.0, Vec::new());

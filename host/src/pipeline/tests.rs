@@ -231,12 +231,17 @@ cosine = true
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_device_is_no_path() {
+    let device = problems(&GOOD.replace("data.jsonl", "/dev/null"), &[]);
+    assert_eq!(device, ["14: \"/dev/null\": `/dev/null` is neither a file nor a directory"]);
+}
+
 #[test]
 fn a_missing_path_and_a_circle() {
     let missing = problems(&GOOD.replace("data.jsonl", "nowhere.jsonl"), &[]);
     assert!(missing[0].starts_with("14: \"nowhere.jsonl\": there is no file or directory `"), "{missing:?}");
-    let device = problems(&GOOD.replace("data.jsonl", "/dev/null"), &[]);
-    assert_eq!(device, ["14: \"/dev/null\": `/dev/null` is neither a file nor a directory"]);
     let circle = GOOD.replace("inputs = { model = \"base.model\" }", "inputs = { model = \"fuse\" }");
     let want = "6: fuse: the stages depend on each other in a circle: fuse → train → check → fuse";
     assert_eq!(problems(&circle, &[]), [want]);

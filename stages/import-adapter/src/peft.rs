@@ -14,7 +14,7 @@ use crate::change::{Lies, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
-use crate::source::{read_config, read_keys};
+use crate::source::{keys_of, read_config};
 use crate::targeting::Targeting;
 use crate::weights::Weights;
 
@@ -22,6 +22,7 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
     let json = read_config(config_path)?;
     let config = AdapterConfig::parse(&json)
         .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
+    let targeting = Targeting::of(&keys_of(config_path, &json)?);
     let weights = Weights::safetensors(weights_path)?;
     let wrapped = config.wrapped(inventory);
     let mut parts = Parts::default();
@@ -47,7 +48,6 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
         config.scale_of(named).map_err(of_config)
     })?;
-    let targeting = Targeting::of(&read_keys(config_path)?);
     for (module, change) in &changes {
         if let Some(key) = targeting.leaves_out(module).filter(|_| parameter(module).is_none()) {
             return Err(ImportError::LeftOut { changed: module.clone(), key });
