@@ -316,3 +316,19 @@ fn text(name: &str, bytes: &[u8]) -> Result<String, HfFilesError> {
         .map_err(|error| HfFilesError::NotUtf8 { file: name.into(), valid_up_to: error.valid_up_to() })?;
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn merges_are_pairs_or_texts() {
+        let pairs = |merges: &str| {
+            let json = format!(r#"{{"model": {{"type": "BPE", "vocab": {{"a": 0}}, "merges": {merges}}}}}"#);
+            HfFiles::from_files([(TOKENIZER.to_owned(), json.into_bytes())]).unwrap().merges_are_pairs()
+        };
+        assert!(pairs(r#"[["a", "b"]]"#));
+        assert!(!pairs(r#"["a b"]"#) && !pairs("[]"));
+    }
+}
