@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Dir;
 use crate::checkpoint_edit::Tensors;
-use crate::family_models::{FamilyModel, Spelling, read_logits};
+use crate::family_models::{FamilyModel, Spelling, apart, read_logits};
 
 /// One of the adapters.
 pub struct ForeignAdapter {
@@ -69,6 +69,30 @@ pub fn both(base: &str) -> String {
     logits("beside", &beside)
         + &stage("fuse", "fuse", &beside, "dtype = \"f32\"")
         + &logits("fused", "model = \"fuse\"")
+}
+
+/// Greatest difference of logits, as a share of their standard deviation.
+pub const BAR: f64 = 5e-5;
+/// mlx sums in another order than torch, whose own logits of the same merged weights are 6.4e-5 from those of
+/// `mlx-square`, and 6e-6 from those of the others.
+const MLX_SQUARE_BAR: f64 = 1e-4;
+
+/// The logits of [`both`] are within the bar of what the adapter's own library computes.
+#[track_caller]
+pub fn agrees(report: &Value, adapter: &str, family: &str) {
+    let golden = ForeignAdapter::named(adapter).golden();
+    let bar = if adapter == "mlx-square" { MLX_SQUARE_BAR } else { BAR };
+    let (_, plain) = FamilyModel::named(family).golden();
+    assert!(apart(&golden, &plain) > 0.1, "the adapter changes nothing that could be seen");
+    for stage in ["beside", "fused"] {
+        let far = apart(&logits_of(report, stage), &golden);
+        assert!(far <= bar, "{stage}: {far:.1e} of the deviation from its own library's");
+    }
+}
+
+/// The factors that an import wrote.
+pub fn written(report: &Value) -> Tensors {
+    Tensors::parse(&fs::read(output(report, "adapter", "adapter").join(PEFT)).expect("an adapter"))
 }
 
 /// A directory with the model, the text and the adapter.

@@ -7,30 +7,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tests::Dir;
 use tests::adapters::{
-    BASE, ForeignAdapter, HERE, both, config, import, logits, logits_of, output, prepared, run, stage,
+    BAR, BASE, ForeignAdapter, HERE, PEFT, agrees, both, config, import, logits, logits_of, output, prepared, run,
+    stage, written,
 };
-use tests::checkpoint_edit::Tensors;
-use tests::family_models::{FamilyModel, apart};
+use tests::family_models::apart;
 
 const PLAN: i32 = 4;
-/// Greatest difference of logits, as a share of their standard deviation.
-const BAR: f64 = 5e-5;
-/// mlx sums in another order than torch, whose own logits of the same merged weights are 6.4e-5 from those of
-/// `mlx-square`, and 6e-6 from those of the others.
-const MLX_SQUARE_BAR: f64 = 1e-4;
-
-/// Both ways to use it are within the bar of what the adapter's own library computes.
-fn agrees(report: &Value, adapter: &str, family: &str) {
-    let golden = ForeignAdapter::named(adapter).golden();
-    let bar = if adapter == "mlx-square" { MLX_SQUARE_BAR } else { BAR };
-    let (_, plain) = FamilyModel::named(family).golden();
-    assert!(apart(&golden, &plain) > 0.1, "the adapter changes nothing that could be seen");
-    for stage in ["beside", "fused"] {
-        let far = apart(&logits_of(report, stage), &golden);
-        assert!(far <= bar, "{stage}: {far:.1e} of the deviation from its own library's");
-    }
-}
-
 fn check(adapter: &str, family: &str) -> (Dir, Value) {
     let dir = prepared(adapter, family);
     let report = run(&dir, &(BASE.to_owned() + &import("base", "source = \"path:adapter\"") + &both("base")));
@@ -73,10 +55,8 @@ fn dora_of_peft() {
 #[test]
 fn plain_lora_of_peft_is_written_as_it_was() {
     let (_dir, report) = check("peft-mistral", "mistral");
-    let written = output(&report, "adapter", "adapter");
-    let mut ours = Tensors::parse(&std::fs::read(written.join("adapter_model.safetensors")).unwrap());
-    let mut theirs = ForeignAdapter::named("peft-mistral").tensors("adapter_model.safetensors");
-    assert!(ours.by_name() == theirs.by_name());
+    let mut theirs = ForeignAdapter::named("peft-mistral").tensors(PEFT);
+    assert!(written(&report).by_name() == theirs.by_name());
 }
 
 /// As a raw state dict of a compiled model has them, and in bf16.

@@ -184,7 +184,7 @@ fn tensors_must_be_pairs_of_the_configured_rank() {
     assert_eq!(read_tensors(&[(a, [4, 3]), (b, [5, 4])]), rank);
     assert!(read_tensors(&[("base_model.model.lm_head.weight", [1, 1])]).contains("whole trained modules"));
     let embedding = "base_model.model.model.embed_tokens.lora_embedding_A";
-    assert!(read_tensors(&[(embedding, [2, 9])]).ends_with("LoRA on embeddings is not supported yet"));
+    assert_eq!(read_tensors(&[(embedding, [2, 9])]), "module `model.embed_tokens` has no `lora_embedding_B`");
     assert_eq!(read_tensors(&[]), "holds no module");
 }
 

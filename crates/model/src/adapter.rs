@@ -15,6 +15,9 @@ pub struct AdapterDescription {
     pub container: Container,
     /// What it changes, by module path.
     pub modules: BTreeMap<String, AdaptedModule>,
+    /// Whether a change of an embedding that is the head too is one of both; else the two are no longer one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_tie: bool,
     /// The model that it was made for: enough to convert the adapter alone.
     pub base: Option<ModelDescription>,
 }

@@ -12,6 +12,7 @@ mod memory;
 mod pass_through;
 mod port;
 mod stream;
+mod untie;
 mod vocabulary;
 
 pub use check::{check_adapter, check_model, lost_in_gguf, model_notes};
@@ -22,6 +23,7 @@ pub use memory::{PROCESS_MEMORY, adapter_memory, opened_memory, tokenizer_memory
 pub use pass_through::PassThrough;
 pub use port::{describe_adapter, describe_model};
 pub use stream::{Encode, RowStream};
+pub use untie::untied_note;
 pub use vocabulary::{
     describe_tokenizer, gguf_tokenizer, key_values, runtime_differences, tokenizer_finding, tokenizer_of, vocabulary_of,
 };

@@ -40,7 +40,7 @@ impl<'a> Builder<'a> {
             });
         }
         let table = [shape.vocab_size, shape.hidden_size];
-        tensors.weight(&Place::model(EMBEDDING, "token_embd"), Role::Embedding, &table);
+        tensors.table(&Place::model(EMBEDDING, "token_embd"), Role::Embedding, table);
         let (norm_offset, embedding_scale, logit_scale, logit_soft_cap) = (0.0, 1.0, 1.0, None);
         Self { shape, norm_offset, embedding_scale, logit_scale, logit_soft_cap, layers: Vec::new(), tensors }
     }
@@ -72,7 +72,7 @@ impl<'a> Builder<'a> {
         let final_norm = self.norm(&Place::model("model.norm", "output_norm"), self.shape.hidden_size);
         let shape = self.shape;
         if !shape.tied {
-            self.tensors.weight(&Place::model(HEAD, "output"), Role::Head, &[shape.vocab_size, shape.hidden_size]);
+            self.tensors.table(&Place::model(HEAD, "output"), Role::Head, [shape.vocab_size, shape.hidden_size]);
         }
         let weight = |module: &str| format!("{module}.weight");
         let architecture = Architecture {

@@ -39,6 +39,11 @@ impl Tensors {
         }
     }
 
+    /// The embedding or the head. An adapter changes a row of the table as it changes a row of a linear's weight.
+    pub(crate) fn table(&mut self, place: &Place, role: Role, shape: [u64; 2]) {
+        self.push(place, "weight", role, &shape, Some(linear_adapter(&place.module)));
+    }
+
     /// Any other tensor called `weight` that both spellings have.
     pub(crate) fn weight(&mut self, place: &Place, role: Role, shape: &[u64]) {
         self.push(place, "weight", role, shape, None);

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use stage_api::{Context, Error, Estimate, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind};
 use stage_model::{
     AdapterInput, ModelInput, PassThrough, RowStream, adapter_memory, check_adapter, check_model, describe_adapter,
-    describe_model, lost_in_gguf, opened_memory, vocabulary_memory,
+    describe_model, lost_in_gguf, opened_memory, untied_note, vocabulary_memory,
 };
 
 use params::Params;
@@ -83,7 +83,10 @@ enum Inputs {
 impl Inputs {
     fn of(ctx: &Context) -> Result<Inputs> {
         match (ModelInput::optional(ctx, "model")?, AdapterInput::optional(ctx, "adapter")?) {
-            (Some(model), adapter) => Ok(Inputs::Model(Box::new(model), adapter.map(Box::new))),
+            (Some(model), adapter) => {
+                let model = model.changed_by(ctx, adapter.as_ref())?;
+                Ok(Inputs::Model(Box::new(model), adapter.map(Box::new)))
+            }
             (None, Some(adapter)) => Ok(Inputs::Adapter(Box::new(adapter))),
             (None, None) => Err(Error::new("missing_input", "`convert-gguf` has neither a model nor an adapter")
                 .with_help("add `inputs = { model = \"…\" }`, `inputs = { adapter = \"…\" }`, or both")),
@@ -99,6 +102,7 @@ fn plan_model(
     name: &str,
 ) -> Result<Plan> {
     let mut findings = check_model(model);
+    findings.extend(untied_note(&ModelInput::of(ctx, "model")?, model));
     findings.extend(lost_in_gguf(model));
     findings.extend(adapter.iter().flat_map(|a| check_adapter(model, &a.description)));
     if findings.iter().any(|f| f.severity == Severity::Error) {

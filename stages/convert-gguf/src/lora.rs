@@ -3,7 +3,8 @@
 //! A matrix of the base's GGUF is rows of canonical ones, so row `i` changes by `B[row(i), :] · A` of its source: B's
 //! rows move as the weight's do, and where several adapted matrices are one, their ranks are laid side by side. A matrix
 //! of experts has factors of each, and so a third dimension: llama.cpp checks no more than two, and crashes without it.
-//! llama.cpp scales by `alpha / rank` with one alpha for the file; where modules differ, scales are baked into B.
+//! llama.cpp scales by `alpha / rank` with one alpha for the file; where modules differ, scales are baked into B. Of an
+//! embedding it looks up rows of one factor, so there they lie otherwise: `lora_a` is B, and `lora_b` is A transposed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,8 +27,9 @@ use crate::ollama;
 
 pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
-    let mut findings = check_adapter(&base, &adapter.description);
-    findings.extend(merge_only(&adapter.description));
+    let as_changed = base.clone().changed_by(ctx, Some(adapter))?;
+    let mut findings = check_adapter(&as_changed, &adapter.description);
+    findings.extend(merge_only(&base, &adapter.description));
     let modules = &adapter.description.modules;
     let is_changed = |spec: &TensorSpec| spec.adapter.as_ref().is_some_and(|facts| modules.contains_key(&facts.module));
     let changed = matrices::changed(&base, &is_changed)?;
@@ -47,16 +49,27 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     Ok(Plan { outputs, estimate, findings, pins, ..Plan::default() })
 }
 
-/// What no GGUF LoRA can say: llama.cpp adds `scale · B·A` to a product and knows no lengths of rows.
-fn merge_only(adapter: &AdapterDescription) -> Option<Finding> {
+/// What no GGUF LoRA can say: llama.cpp adds `scale · B·A` to a product and knows no lengths of rows, and where embedding
+/// and head are one matrix it takes factors of one for those of the other, and aborts.
+fn merge_only(base: &ModelInput, adapter: &AdapterDescription) -> Vec<Finding> {
     let dora: Vec<&String> = adapter.modules.iter().filter(|(_, m)| m.dora).map(|(name, _)| name).collect();
-    let first = dora.first()?;
-    let message = format!(
-        "the adapter is DoRA ({} modules, `{first}` the first), which llama.cpp's `--lora` cannot compute: merge only",
-        dora.len()
-    );
+    let dora = dora.first().map(|first| {
+        let count = dora.len();
+        format!("the adapter is DoRA ({count} modules, `{first}` the first), which llama.cpp's `--lora` cannot compute")
+    });
+    let known = base.reading.architecture.modules();
+    let outside = |name: &&String| known.iter().all(|module| module.path != **name);
+    let tied = base.reading.architecture.is_tied();
+    let tied = tied.then(|| adapter.modules.keys().find(outside)).flatten().map(|name| {
+        format!(
+            "the adapter changes `{name}`, and embedding and head are one matrix in the base, for which llama.cpp's \
+             `--lora` has no factors"
+        )
+    });
     let help = "merge it: connect the base as `model` beside `adapter`, or put the stage `fuse` before this one";
-    Some(Finding::new(Severity::Error, "merge_only", message).with_help(help))
+    let finding =
+        |why: String| Finding::new(Severity::Error, "merge_only", format!("{why}: merge only")).with_help(help);
+    dora.into_iter().chain(tied).map(finding).collect()
 }
 
 /// Names and metadata, a generous guess.
@@ -135,6 +148,8 @@ struct Factors<'a> {
     matrix: GgufMatrix,
     /// By source of the matrix's map: the module that changes it.
     modules: Vec<Option<&'a LoraModule>>,
+    /// Whether rows of it are looked up.
+    is_embedding: bool,
 }
 
 /// Every GGUF matrix that the adapter changes.
@@ -145,7 +160,12 @@ fn factors<'a>(base: &ModelInput, adapter: &'a Adapter) -> Result<Vec<Factors<'a
         Leaf::GroupAffine(_) | Leaf::Constant(_) => None,
     };
     let changed = matrices::changed(base, &|spec| module(spec).is_some())?;
-    let factor = |matrix: GgufMatrix| Factors { modules: matrix.map.sources.iter().map(of).collect(), matrix };
+    let embedding = Leaf::Tensor(base.reading.architecture.embedding.weight.clone());
+    let factor = |matrix: GgufMatrix| Factors {
+        modules: matrix.map.sources.iter().map(of).collect(),
+        is_embedding: matrix.map.sources.iter().any(|source| source.leaf == embedding),
+        matrix,
+    };
     Ok(changed.into_iter().map(factor).collect())
 }
 
@@ -162,8 +182,12 @@ impl Factors<'_> {
             stored_type: StoredType::F32,
             shape: experts.into_iter().chain(shape).collect(),
         };
-        let (rank, rows) = (self.rank() as u64, self.matrix.map.rows() / experts.unwrap_or(1).max(1));
-        [header("lora_a", [rank, self.matrix.map.columns]), header("lora_b", [rows, rank])]
+        let (rank, columns) = (self.rank() as u64, self.matrix.map.columns);
+        let rows = self.matrix.map.rows() / experts.unwrap_or(1).max(1);
+        match self.is_embedding {
+            false => [header("lora_a", [rank, columns]), header("lora_b", [rows, rank])],
+            true => [header("lora_a", [rows, rank]), header("lora_b", [columns, rank])],
+        }
     }
 
     /// The values of both factors; `bake` multiplies each module's scale into B.
@@ -193,6 +217,11 @@ impl Factors<'_> {
             let len = module.rank() * columns;
             let to = (expert * rank + first_rank(source)) * columns;
             a[to..to + len].copy_from_slice(&module.a.values[theirs * len..][..len]);
+        }
+        if self.is_embedding {
+            let transposed =
+                (0..columns).flat_map(|i| (0..rank).map(move |k| k * columns + i)).map(|at| a[at]).collect();
+            return Ok([b, transposed]);
         }
         Ok([a, b])
     }

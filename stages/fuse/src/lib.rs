@@ -15,7 +15,7 @@ use serde::Deserialize;
 use stage_api::{Certainty, Context, Estimate, Outcome, Plan, Port, Result, Signature, Stage, kind};
 use stage_model::{
     AdapterInput, ModelInput, PassThrough, RowStream, adapter_memory, check_adapter, check_model, describe_model,
-    opened_memory, tokenizer_memory,
+    opened_memory, tokenizer_memory, untied_note,
 };
 
 use target::Target;
@@ -79,9 +79,11 @@ impl Stage for Fuse {
 
     fn plan(&self, ctx: &Context) -> Result<Plan> {
         let params: Params = ctx.params()?;
-        let model = ModelInput::of(ctx, "model")?;
+        let base = ModelInput::of(ctx, "model")?;
         let adapter = AdapterInput::optional(ctx, "adapter")?;
-        let mut findings = check_model(&model);
+        let mut findings = check_model(&base);
+        let model = base.clone().changed_by(ctx, adapter.as_ref())?;
+        findings.extend(untied_note(&base, &model));
         findings.extend(adapter.iter().flat_map(|a| check_adapter(&model, &a.description)));
         if findings.iter().any(|f| f.severity == stage_api::Severity::Error) {
             return Ok(Plan { findings, ..Plan::default() });
@@ -101,8 +103,8 @@ impl Stage for Fuse {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let params: Params = ctx.params()?;
-        let model = ModelInput::of(ctx, "model")?;
         let adapter = AdapterInput::optional(ctx, "adapter")?;
+        let model = ModelInput::of(ctx, "model")?.changed_by(ctx, adapter.as_ref())?;
         let target = Target::new(ctx, &model, params.dtype.fixed())?;
         let made = write::write(ctx, &model, adapter.as_ref(), &target, (params.max_shard_gb * 1e9) as u64)?;
         let output = describe_model(&made, &model.reading.family)?;

@@ -1,7 +1,8 @@
 //! The checkpoint that fusing makes, known before it is made.
 
+use checkpoint::resolve::resolve;
 use checkpoint::safetensors::{self, published_order};
-use model::description::{Container, StoredTensor};
+use model::description::StoredTensor;
 use model::inventory::TensorSpec;
 use model::{ModelDescription, StoredType};
 use serde_json::{Value, json};
@@ -58,9 +59,9 @@ fn check_config(ctx: &Context, description: &ModelDescription) -> Result<()> {
 
 /// The type of the first stored tensor behind a canonical one; `None` where the checkpoint has none.
 fn stored_type(model: &ModelInput, spec: &TensorSpec) -> Option<StoredType> {
-    let gguf = model.description.container == Container::Gguf;
-    let form = spec.form(gguf, &|name| model.description.tensor(name).is_some())?;
-    let first = *form.expr.tensors().first()?;
+    let shapes = |name: &str| Some(model.description.tensor(name)?.shape.clone());
+    let expr = resolve(&model.reading.inventory, spec, model.description.container, &shapes).expr()?;
+    let first = *expr.tensors().first()?;
     Some(model.description.tensor(first)?.stored_type)
 }
 

@@ -2,7 +2,7 @@
 
 use checkpoint::adapter::{LoraModule, Matrix, by_expert};
 
-use crate::change::{Change, Lies};
+use crate::change::{Change, Lies, Lookup};
 use crate::error::ImportError;
 use crate::found::Found;
 use crate::place::{Piece, Placed};
@@ -61,8 +61,13 @@ impl Read {
     }
 }
 
+/// Whether two changes are of the same values.
+pub fn are_same(found: &Found, one: &Change, other: &Change) -> Result<bool, ImportError> {
+    Ok(one.scale == other.scale && Factors::read(found, one)? == Factors::read(found, other)?)
+}
+
 /// A change's values, A `(experts · rank, in)` and B `(experts · out, rank)`.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Factors {
     rank: usize,
     out: usize,
@@ -78,6 +83,10 @@ impl Factors {
         let (mut a, mut b) = (found.weights.values(&change.a)?, found.weights.values(&change.b)?);
         match (change.lies, size.experts) {
             (Lies::Columns, None) => (a, b) = (transposed(&a, columns, rank), transposed(&b, rank, out)),
+            // A has a row for each entry, as B has one for each feature that a linear makes.
+            (Lies::Lookup(Lookup::Peft), _) => (a, b) = (transposed(&b, columns, rank), transposed(&a, rank, out)),
+            (Lies::Lookup(Lookup::Gguf), _) => (a, b) = (transposed(&b, columns, rank), a),
+            (Lies::Lookup(Lookup::Mlx), _) => (a, b) = (b, a),
             (Lies::Parameter { .. }, Some(experts)) => {
                 let experts = experts as usize;
                 b = by_expert(&Matrix { rows: out, columns: rank * experts, values: b }, experts, rank).values;

@@ -15,6 +15,19 @@ pub enum Lies {
     Columns,
     /// Of all experts together, A `(experts · rank, in)` and B `(out, rank · experts)`: PEFT's parameters.
     Parameter { experts: u64 },
+    /// Of an embedding, a table whose rows are looked up: A has its entries, B its features.
+    Lookup(Lookup),
+}
+
+/// How a format keeps the factors of an embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// A `(rank, entries)`, B `(features, rank)`.
+    Peft,
+    /// A `(entries, rank)`, B `(rank, features)`.
+    Mlx,
+    /// A `(entries, rank)`, B `(features, rank)`.
+    Gguf,
 }
 
 impl Lies {
@@ -24,6 +37,9 @@ impl Lies {
             Lies::Rows => "(rank, in) and (out, rank)",
             Lies::Columns => "(in, rank) and (rank, out)",
             Lies::Parameter { .. } => "(experts · rank, in) and (out, rank · experts)",
+            Lies::Lookup(Lookup::Peft) => "(rank, entries) and (features, rank)",
+            Lies::Lookup(Lookup::Mlx) => "(entries, rank) and (rank, features)",
+            Lies::Lookup(Lookup::Gguf) => "(entries, rank) and (features, rank)",
         }
     }
 }
@@ -39,6 +55,13 @@ pub struct Change {
     pub size: Size,
     /// Multiplies `B·A`.
     pub scale: f32,
+}
+
+impl Change {
+    /// Whether it is of a table that is looked up.
+    pub fn is_lookup(&self) -> bool {
+        matches!(self.lies, Lies::Lookup(_))
+    }
 }
 
 /// What factors are for.
@@ -62,7 +85,12 @@ impl Size {
                 let each = |ranks: u64| ranks.checked_div(experts).filter(|rank| rank * experts == ranks);
                 (Some(experts), [each(ranks)?, x], [y, each(b_ranks)?])
             }
-            (Lies::Parameter { .. }, ..) => return None,
+            (Lies::Lookup(Lookup::Peft), &[rank, entries], &[features, b_rank])
+            | (Lies::Lookup(Lookup::Mlx), &[entries, rank], &[b_rank, features])
+            | (Lies::Lookup(Lookup::Gguf), &[entries, rank], &[features, b_rank]) => {
+                (None, [rank, features], [entries, b_rank])
+            }
+            (Lies::Parameter { .. } | Lies::Lookup(_), ..) => return None,
             (_, &[experts, rank, x], &[b_experts, y, b_rank]) if experts == b_experts => {
                 (Some(experts), [rank, x], [y, b_rank])
             }
@@ -129,6 +157,9 @@ impl Parts {
             if size.rank == 0 || size.shape().contains(&0) {
                 return Err(ImportError::NothingInIt { changed: changed.clone(), a: a.shape, b: b.shape });
             }
+            if matches!(lies, Lies::Lookup(_)) && magnitude.is_some() {
+                return Err(ImportError::LookupDora { changed: changed.clone() });
+            }
             check_lengths(&changed, magnitude.as_ref(), &size)?;
             let scale = scale(&changed, size.rank)?;
             if !scale.is_finite() || scale == 0.0 {
@@ -179,6 +210,19 @@ mod tests {
         }
         assert_eq!(Size::of(Lies::Columns, &[12, 3], &[6, 5, 2]), Some(size));
         assert_eq!(Size::of(Lies::Rows, &[12, 3], &[6, 5, 2]), None);
+    }
+
+    #[test]
+    fn an_embedding_is_a_matrix_of_entries() {
+        let size = Size { experts: None, rank: 2, in_features: 3, out_features: 5 };
+        for (lookup, a, b) in
+            [(Lookup::Peft, [2, 5], [3, 2]), (Lookup::Mlx, [5, 2], [2, 3]), (Lookup::Gguf, [5, 2], [3, 2])]
+        {
+            assert_eq!(Size::of(Lies::Lookup(lookup), &a, &b), Some(size), "{lookup:?}");
+        }
+        for lookup in [Lookup::Peft, Lookup::Mlx] {
+            assert_eq!(Size::of(Lies::Lookup(lookup), &[3, 2], &[5, 2]), None, "{lookup:?}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn of(found: &Found, modules: &BTreeMap<String, LoraModule>, inventory: &Inv
             Name::Parameter(path) => target_parameters.push(path),
         }
     }
-    AdapterConfig { target_modules, target_parameters, ..config }
+    AdapterConfig { target_modules, target_parameters, ensure_weight_tying: found.keeps_tie, ..config }
 }
 
 /// What a configuration calls a module.

@@ -65,7 +65,7 @@ pub enum ImportError {
     NoScale,
     #[error("`scale` is for adapters of mlx-lm; this one says itself what multiplies it")]
     NeedlessScale,
-    #[error("tensor `{tensor}` is no factor of a LoRA as {kind} names them{}", unexpected(*kind, tensor))]
+    #[error("tensor `{tensor}` is no factor of a LoRA as {kind} names them{}", unexpected(tensor))]
     UnexpectedTensor { kind: Kind, tensor: String },
     #[error("tensor `{tensor}` is {stored_type}, which is not decoded here")]
     Type { tensor: String, stored_type: StoredType },
@@ -85,6 +85,20 @@ pub enum ImportError {
     Scale { changed: String, scale: f32 },
     #[error("`{changed}` has factors, and `{key}` of its configuration leaves it out")]
     LeftOut { changed: String, key: &'static str },
+    #[error(
+        "`{changed}` is an embedding with DoRA, whose lengths PEFT has by column and mlx-lm by row; neither is merged"
+    )]
+    LookupDora { changed: String },
+    #[error("`{changed}` has factors of an embedding and of a linear")]
+    TwoKinds { changed: String },
+    #[error("`ensure_weight_tying` is true, and `{head}` is not what the embedding's factors are")]
+    NotTied { head: String },
+    #[error("`{tensor}` has {got} in row {row}, the model that is connected has {expected}")]
+    SavedOther { tensor: String, row: u64, got: f32, expected: f32 },
+    #[error(
+        "`{tensor}` is a whole weight, and the connected model's own is quantized: whether the two are the same cannot be told"
+    )]
+    SavedBesideQuantized { tensor: String },
     #[error("`{changed}` has rank {rank}, its configuration says {configured}")]
     Rank { changed: String, rank: u64, configured: u64 },
     #[error("`{changed}` has {} lengths of rows, its configuration says that it {}",
@@ -105,6 +119,8 @@ impl ImportError {
             Self::Pickle { .. } | Self::FullFineTune | Self::Invocation => "unsupported_adapter",
             Self::TwoScales { .. } | Self::AlphaAlone { .. } | Self::NoScale => "unknown_scale",
             Self::NotFinite { .. } => "bad_values",
+            Self::NotTied { .. } | Self::SavedOther { .. } | Self::SavedBesideQuantized { .. } => "unfit_adapter",
+            Self::LookupDora { .. } => "unsupported_adapter",
             _ => "unreadable_adapter",
         }
     }
@@ -142,6 +158,14 @@ impl ImportError {
                 "PEFT would compute without them: these are files of two adapters, or one of them was edited"
             }
             Self::NotFinite { .. } => "its training diverged, or the file is damaged",
+            Self::SavedOther { .. } => {
+                "it was trained beside its factors, or the adapter was made for another model; merge with PEFT's \
+                `merge_and_unload` and `fetch` the result"
+            }
+            Self::SavedBesideQuantized { .. } => {
+                "save the adapter again with `save_embedding_layers=False`, or connect the model that it was trained on"
+            }
+            Self::LookupDora { .. } => "merge with the tool that trained it and `fetch` the result",
             _ => return None,
         };
         Some(text.into())
@@ -179,6 +203,15 @@ pub enum Problem {
     Same { names: [String; 2] },
     #[error("the model has no matrix `{name}`; it has {}", quoted(similar))]
     Unknown { name: String, similar: Vec<String> },
+    #[error("`{tensor}` is the weight of an embedding or a head that the model does not have")]
+    SavedNowhere { tensor: String },
+    #[error("`{tensor}` is {got:?}, the model's own {expected:?}: the vocabulary was resized before training")]
+    Resized { tensor: String, got: Vec<u64>, expected: Vec<u64> },
+    #[error("`{name}` is {}", if *is_embedding { "an embedding, and its factors are a linear's" }
+        else { "no embedding, and its factors are one's" })]
+    OtherKind { name: String, is_embedding: bool },
+    #[error("`{name}` is the embedding and the head, and llama.cpp aborts on such an adapter: nobody has run it")]
+    TiedGguf { name: String },
     #[error("`{name}` is {what}, which is not merged: {why}")]
     NoMatrix { name: String, what: &'static str, why: &'static str },
     #[error("`{module}` is {got:?} in the adapter, {expected:?} in the model")]
@@ -203,7 +236,7 @@ impl Problem {
             Kind::Gguf => in_gguf.clone().find(|(known, _)| is_it(known)),
             _ => inventory.tensors.iter().map(|t| (t.name.as_str(), t.role)).find(|(known, _)| is_it(known)),
         };
-        if let Some((what, why)) = role.and_then(|(_, role)| no_matrix(role, model)) {
+        if let Some((what, why)) = role.and_then(|(_, role)| no_matrix(role)) {
             return Self::NoMatrix { name: name.to_owned(), what, why };
         }
         let modules = inventory.tensors.iter().filter_map(|t| Some(t.adapter.as_ref()?.module.as_str()));
@@ -217,9 +250,10 @@ impl Problem {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Same { .. } => "two adapters lie in one file; save one of them alone",
-            Self::NoMatrix { .. } => {
-                "train without it, or merge with the tool that trained it and `fetch` the result; where embedding and head \
-                 are tied, untie them there first, for their checkpoint has no head"
+            Self::NoMatrix { .. } => "train without it, or merge with the tool that trained it and `fetch` the result",
+            Self::TiedGguf { .. } => "import the adapter that it was converted from",
+            Self::Resized { .. } => {
+                "save the resized base, or merge with PEFT's `merge_and_unload`, and `fetch` the result"
             }
             Self::HalfDora { .. } => "the model keeps both parts in one matrix; train both with DoRA, or neither",
             _ => "the adapter was made for another model",
@@ -234,12 +268,8 @@ impl From<Problem> for stage_api::Error {
 }
 
 /// Tensors that trainers change and that no product with a module's input is.
-fn no_matrix(role: Role, model: &ModelInput) -> Option<(&'static str, &'static str)> {
-    let tied = model.reading.architecture.is_tied();
+fn no_matrix(role: Role) -> Option<(&'static str, &'static str)> {
     match role {
-        Role::Embedding if tied => Some(("the embedding", "it is the head too, and an adapter means one of them")),
-        Role::Embedding => Some(("the embedding", "its rows are looked up, and only products are adapted")),
-        Role::Head => Some(("the head", "only matrices of layers are adapted")),
         Role::Norm => Some(("a norm", "it is no matrix, and llama.cpp reads over it")),
         Role::Bias | Role::StateSpace => {
             Some(("no matrix of a product", "llama.cpp loads such an adapter and computes without it"))
@@ -265,14 +295,8 @@ fn similar(name: &str, known: &[&str]) -> Vec<String> {
     lasts
 }
 
-fn unexpected(kind: Kind, tensor: &str) -> &'static str {
-    let whole = |module: &str| tensor.contains(module) && !tensor.contains("lora_");
-    if tensor.contains("lora_embedding_") {
-        ": a LoRA on embeddings is not merged"
-    } else if kind == Kind::Peft && (whole("embed_tokens") || whole("lm_head")) {
-        ": it is a whole embedding or head, which PEFT saves where it is a target or was resized; where it is the base's \
-         own, save again with `save_embedding_layers=False`"
-    } else if tensor.ends_with("_norm.weight") {
+fn unexpected(tensor: &str) -> &'static str {
+    if tensor.ends_with("_norm.weight") {
         ": it is a whole norm, which llama.cpp reads over"
     } else if tensor.ends_with("lora_a") || tensor.ends_with("lora_b") {
         ": it is mlx-lm's, and the configuration is not"

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use checkpoint::adapter::AdapterConfig;
-use model::inventory::Dialect;
+use model::description::StoredTensor;
+use model::inventory::{Dialect, Inventory, Role};
 use stage_model::ModelInput;
 
 use crate::change::Change;
@@ -59,6 +60,14 @@ impl fmt::Display for Kind {
     }
 }
 
+impl Kind {
+    /// Whether one of its names is an embedding's.
+    pub fn is_embedding(self, inventory: &Inventory, name: &str) -> bool {
+        let mut embeddings = inventory.tensors.iter().filter(|spec| spec.role == Role::Embedding);
+        embeddings.any(|spec| self.name_of(&spec.name).is_some_and(|known| self.key_of(known) == self.key_of(name)))
+    }
+}
+
 /// An adapter as its files have it.
 pub struct Found {
     pub kind: Kind,
@@ -66,6 +75,12 @@ pub struct Found {
     pub base: Option<String>,
     /// By the names that its maker uses.
     pub changes: BTreeMap<String, Change>,
+    /// Whole weights by the names of their modules, which PEFT saves beside the factors that change them.
+    pub saved: BTreeMap<String, StoredTensor>,
+    /// Where embedding and head are one matrix: whether a change of the embedding is one of both.
+    pub keeps_tie: bool,
+    /// The head's own factors, where they must be the embedding's.
+    pub repeated: Option<Change>,
     /// PEFT's configuration.
     pub config: Option<AdapterConfig>,
     pub weights: Weights,
@@ -77,9 +92,10 @@ impl Found {
         if params.scale.is_some() && !matches!(files, Files::Mlx { .. }) {
             return Err(ImportError::NeedlessScale);
         }
+        let inventory = &model.reading.inventory;
         match files {
-            Files::Peft { config, weights } => peft::read(config, weights, &model.reading.inventory),
-            Files::Mlx { config, weights } => mlx::read(config, weights, params.scale),
+            Files::Peft { config, weights } => peft::read(config, weights, inventory),
+            Files::Mlx { config, weights } => mlx::read(config, weights, params.scale, inventory),
             Files::Gguf(path) => gguf::read(path, &model.reading.gguf.architecture),
         }
     }

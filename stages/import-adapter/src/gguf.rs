@@ -1,18 +1,22 @@
 //! A GGUF LoRA, as llama.cpp's `--lora` takes it.
 //!
 //! `<tensor>.lora_a` `(rank, in)` and `.lora_b` `(out, rank)` by the names of the base's GGUF, experts' stacked. llama.cpp
-//! multiplies by `alpha / rank` with the rank of each pair; an alpha of 0, or none, is 1.
+//! multiplies by `alpha / rank` with the rank of each pair; an alpha of 0, or none, is 1. Of the embedding they are
+//! `(entries, rank)` and `(features, rank)`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::gguf::{Gguf, Metadata};
 
-use crate::change::{Lies, Part, Parts};
+use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::weights::Weights;
 
 const INVOCATION: &str = "adapter.alora.invocation_tokens";
+/// llama.cpp goes by the name.
+pub const EMBEDDING: &str = "token_embd.weight";
 
 pub fn read(path: &Path, architecture: &str) -> Result<Found, ImportError> {
     let file = Gguf::open(path).map_err(|error| ImportError::Gguf(Box::new(error)))?;
@@ -30,8 +34,10 @@ pub fn read(path: &Path, architecture: &str) -> Result<Found, ImportError> {
         parts.add(&changed, part, tensor)?;
     }
     let scale = |_: &str, rank: u64| Ok(if alpha == 0.0 { 1.0 } else { alpha / rank as f32 });
-    let changes = parts.finish(|_| Lies::Rows, scale)?;
-    Ok(Found { kind: Kind::Gguf, base, changes, config: None, weights })
+    let lies = |name: &str| if name == EMBEDDING { Lies::Lookup(Lookup::Gguf) } else { Lies::Rows };
+    let changes = parts.finish(lies, scale)?;
+    let saved = BTreeMap::new();
+    Ok(Found { kind: Kind::Gguf, base, changes, saved, keeps_tie: false, repeated: None, config: None, weights })
 }
 
 /// What llama.cpp asks of the metadata, and what it would do beside adding; returns alpha.

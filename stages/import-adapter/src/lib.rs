@@ -16,8 +16,10 @@ mod params;
 mod peft;
 mod place;
 mod report;
+mod saved;
 mod source;
 mod targeting;
+mod tie;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -55,14 +57,16 @@ impl Stage for ImportAdapter {
         let model = ModelInput::of(ctx, MODEL)?;
         let mut findings = check_model(&model);
         let files = source::locate(&params.source, &ctx.request().base_dir)?;
-        let found = Found::read(&files, &params, &model)?;
-        let (placed, problems) = place::place(&model, &found);
+        let mut found = Found::read(&files, &params, &model)?;
+        let model = tie::as_meant(ctx, model, &mut found)?;
+        let (placed, mut problems) = place::place(&model, &found);
+        problems.extend(saved::problems(&model, &found));
         findings.extend(problems.iter().map(report::problem));
         findings.push(report::what_was_found(&found, &placed, &model));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
             return Ok(Plan { findings, ..Plan::default() });
         }
-        let adapter = described(&model, &placed);
+        let adapter = described(&model, &found, &placed);
         let bytes = adapter_memory(&adapter);
         let estimate = Estimate {
             // What was assembled, and one module's factors as they are read.
@@ -82,12 +86,16 @@ impl Stage for ImportAdapter {
         let params: Params = ctx.params()?;
         let model = ModelInput::of(ctx, MODEL)?;
         let files = source::locate(&params.source, &ctx.request().base_dir)?;
-        let found = Found::read(&files, &params, &model)?;
-        let (placed, problems) = place::place(&model, &found);
+        let mut found = Found::read(&files, &params, &model)?;
+        let model = tie::as_meant(ctx, model, &mut found)?;
+        let (placed, mut problems) = place::place(&model, &found);
+        problems.extend(saved::problems(&model, &found));
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
         }
-        let output = describe(ctx, &described(&model, &placed))?;
+        tie::hold(&found, &model)?;
+        saved::hold(ctx, &model, &found)?;
+        let output = describe(ctx, &described(&model, &found, &placed))?;
         write(ctx, &model.reading.inventory, &found, &placed)?;
         source::hold(&files.digests()?, params.sha256.as_ref())?; // what was written goes by what was planned
         Ok(Outcome { outputs: BTreeMap::from([(ADAPTER.into(), output)]), ..Outcome::default() })
@@ -95,9 +103,10 @@ impl Stage for ImportAdapter {
 }
 
 /// What comes out, known from headers alone.
-fn described(model: &ModelInput, placed: &[Placed]) -> AdapterDescription {
+fn described(model: &ModelInput, found: &Found, placed: &[Placed]) -> AdapterDescription {
     let modules = placed.iter().map(|placed| (placed.module.clone(), placed.describe())).collect();
-    AdapterDescription { container: Container::Safetensors, modules, base: Some(model.description.clone()) }
+    let (container, keeps_tie) = (Container::Safetensors, found.keeps_tie);
+    AdapterDescription { container, modules, keeps_tie, base: Some(model.description.clone()) }
 }
 
 /// As certain as what is known of the base.

@@ -1,14 +1,17 @@
 //! mlx-lm's adapters: `adapters.safetensors` beside an `adapter_config.json` with the training's arguments.
 //!
 //! `<module>.lora_a` is `(in, rank)` and `lora_b` `(rank, out)`, the transposes of PEFT's; experts' are stacked as
-//! `(experts, rank, in)` and `(experts, out, rank)`. DoRA's lengths are `<module>.m`. The scale is what multiplies, not
+//! `(experts, rank, in)` and `(experts, out, rank)`, and an embedding's are `(entries, rank)` and `(rank, features)`. DoRA's lengths are `<module>.m`. The scale is what multiplies, not
 //! to be divided by the rank. Arguments beside those of LoRA itself concern the training alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::change::{Lies, Part, Parts};
+use model::Inventory;
+
+use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::without_wrappers;
@@ -18,7 +21,12 @@ use crate::weights::Weights;
 /// Known keys of `lora_parameters`.
 const PARAMETERS: [&str; 5] = ["rank", "scale", "alpha", "dropout", "keys"];
 
-pub fn read(config_path: &Path, weights_path: &Path, scale: Option<f32>) -> Result<Found, ImportError> {
+pub fn read(
+    config_path: &Path,
+    weights_path: &Path,
+    scale: Option<f32>,
+    inventory: &Inventory,
+) -> Result<Found, ImportError> {
     let keys = read_keys(config_path)?;
     let config = Config::parse(&keys, scale)?;
     let weights = Weights::safetensors(weights_path)?;
@@ -33,7 +41,10 @@ pub fn read(config_path: &Path, weights_path: &Path, scale: Option<f32>) -> Resu
         parts.add(&without_wrappers(module), part, tensor.clone())?;
     }
     let changes = parts.finish(
-        |_| Lies::Columns,
+        |module| match Kind::Mlx.is_embedding(inventory, module) {
+            true => Lies::Lookup(Lookup::Mlx),
+            false => Lies::Columns,
+        },
         |module, rank| match config.rank == rank {
             true => Ok(config.scale),
             false => Err(ImportError::Rank { changed: module.to_owned(), rank, configured: config.rank }),
@@ -45,7 +56,18 @@ pub fn read(config_path: &Path, weights_path: &Path, scale: Option<f32>) -> Resu
         }
     }
     let base = keys.get("model").and_then(Value::as_str).map(str::to_owned);
-    Ok(Found { kind: Kind::Mlx, base, changes, config: None, weights })
+    // What mlx-lm looks up in is what it multiplies with, where there is no other head.
+    let keeps_tie = changes.keys().any(|module| Kind::Mlx.is_embedding(inventory, module));
+    Ok(Found {
+        kind: Kind::Mlx,
+        base,
+        changes,
+        saved: BTreeMap::new(),
+        keeps_tie,
+        repeated: None,
+        config: None,
+        weights,
+    })
 }
 
 /// What of the arguments changes the computation.

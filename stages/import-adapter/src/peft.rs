@@ -2,20 +2,23 @@
 //!
 //! `base_model.model.<module>.lora_A.weight` with A `(r, in)`, `lora_B` `(out, r)` and, for DoRA,
 //! `lora_magnitude_vector` `(out)`. A raw state dict has the adapter's name behind `lora_A`, and `.weight` behind the
-//! vector. What the scale is comes from the configuration, patterns included. Experts are parameters, whose wrappers have names
-//! of their own: they become those of the modules here.
+//! vector. An embedding has `lora_embedding_A` `(r, entries)` and `lora_embedding_B` `(features, r)`, and PEFT saves its
+//! frozen weight beside them, as it saves an adapted head's. What the scale is comes from the configuration, patterns
+//! included. Experts are parameters, whose wrappers have names of their own: they become those of the modules here.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::adapter::{AdapterConfig, WrappedParameter};
 use model::Inventory;
 
-use crate::change::{Lies, Part, Parts};
+use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
 use crate::source::{keys_of, read_config};
 use crate::targeting::Targeting;
+use crate::tie::HEAD;
 use crate::weights::Weights;
 
 pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> Result<Found, ImportError> {
@@ -25,18 +28,27 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
     let targeting = Targeting::of(&keys_of(config_path, &json)?);
     let weights = Weights::safetensors(weights_path)?;
     let wrapped = config.wrapped(inventory);
-    let mut parts = Parts::default();
+    let (mut parts, mut saved) = (Parts::default(), BTreeMap::new());
+    let mut lookups: BTreeMap<String, bool> = BTreeMap::new();
     for tensor in weights.tensors() {
-        let Some((module, part)) = part_of(&tensor.name) else {
+        if let Some(module) = saved_module(&tensor.name, inventory) {
+            saved.insert(module, tensor);
+            continue;
+        }
+        let Some((module, part, of_lookup)) = part_of(&tensor.name) else {
             return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
         };
         let module = without_wrappers(&module);
+        if *lookups.entry(module.clone()).or_insert(of_lookup) != of_lookup {
+            return Err(ImportError::TwoKinds { changed: module });
+        }
         let parameter = wrapped.iter().find(|wrapped| core(&wrapped.path) == core(&module));
         parts.add(parameter.map_or(&module, |parameter| &parameter.module), part, tensor)?;
     }
     let parameter = |module: &str| wrapped.iter().find(|wrapped| wrapped.module == module);
     let lies = |module: &str| match parameter(module) {
         Some(WrappedParameter { experts, .. }) if *experts > 1 => Lies::Parameter { experts: *experts as u64 },
+        _ if lookups.get(module) == Some(&true) => Lies::Lookup(Lookup::Peft),
         _ => Lies::Rows,
     };
     let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
@@ -48,7 +60,9 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
         config.scale_of(named).map_err(of_config)
     })?;
-    for (module, change) in &changes {
+    // Of modules that share a matrix PEFT's configuration names one.
+    let is_repeated = |module: &str| config.ensure_weight_tying && core(module) == HEAD;
+    for (module, change) in changes.iter().filter(|(module, _)| !is_repeated(module)) {
         if let Some(key) = targeting.leaves_out(module).filter(|_| parameter(module).is_none()) {
             return Err(ImportError::LeftOut { changed: module.clone(), key });
         }
@@ -57,20 +71,39 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
     }
     let base = config.base_model_name_or_path.clone();
-    Ok(Found { kind: Kind::Peft, base, changes, config: Some(config), weights })
+    Ok(Found {
+        kind: Kind::Peft,
+        base,
+        changes,
+        saved,
+        keeps_tie: false,
+        repeated: None,
+        config: Some(config),
+        weights,
+    })
 }
 
-/// The module of a tensor and what it is to it.
-fn part_of(name: &str) -> Option<(String, Part)> {
+/// The module whose whole weight a tensor is, where that is an embedding or a head.
+fn saved_module(name: &str, inventory: &Inventory) -> Option<String> {
+    let weight = name.strip_suffix(".weight")?;
+    let module = without_wrappers(weight.strip_suffix(".base_layer").unwrap_or(weight));
+    let is_head = || core(&module) == HEAD;
+    (is_head() || Kind::Peft.is_embedding(inventory, &module)).then_some(module)
+}
+
+/// The module of a tensor, what it is to it, and whether the module is one that looks up.
+fn part_of(name: &str) -> Option<(String, Part, bool)> {
     let words: Vec<&str> = name.split('.').collect();
     let at = words.iter().position(|word| word.starts_with("lora_"))?;
-    let part = match (words[at], &words[at + 1..]) {
-        ("lora_A", ["weight"] | [_, "weight"]) => Part::A,
-        ("lora_B", ["weight"] | [_, "weight"]) => Part::B,
-        ("lora_magnitude_vector", [] | [_] | [_, "weight"]) => Part::Magnitude,
+    let (part, of_lookup) = match (words[at], &words[at + 1..]) {
+        ("lora_A", ["weight"] | [_, "weight"]) => (Part::A, false),
+        ("lora_B", ["weight"] | [_, "weight"]) => (Part::B, false),
+        ("lora_embedding_A", [] | [_]) => (Part::A, true),
+        ("lora_embedding_B", [] | [_]) => (Part::B, true),
+        ("lora_magnitude_vector", [] | [_] | [_, "weight"]) => (Part::Magnitude, false),
         _ => return None,
     };
-    Some((words[..at].join("."), part))
+    Some((words[..at].join("."), part, of_lookup))
 }
 
 #[cfg(test)]
@@ -80,16 +113,18 @@ mod tests {
     #[test]
     fn an_adapters_name_may_stand_in_it() {
         let module = || "base_model.model.x.q_proj".to_owned();
-        for (tail, part) in [
-            ("lora_A.weight", Part::A),
-            ("lora_B.default.weight", Part::B),
-            ("lora_magnitude_vector", Part::Magnitude),
-            ("lora_magnitude_vector.weight", Part::Magnitude),
-            ("lora_magnitude_vector.default.weight", Part::Magnitude),
+        for (tail, part, of_lookup) in [
+            ("lora_A.weight", Part::A, false),
+            ("lora_B.default.weight", Part::B, false),
+            ("lora_embedding_A", Part::A, true),
+            ("lora_embedding_B.default", Part::B, true),
+            ("lora_magnitude_vector", Part::Magnitude, false),
+            ("lora_magnitude_vector.weight", Part::Magnitude, false),
+            ("lora_magnitude_vector.default.weight", Part::Magnitude, false),
         ] {
-            assert_eq!(part_of(&format!("{}.{tail}", module())), Some((module(), part)), "{tail}");
+            assert_eq!(part_of(&format!("{}.{tail}", module())), Some((module(), part, of_lookup)), "{tail}");
         }
-        for tail in ["lora_embedding_A", "weight", "lora_A.bias", "lora_C.weight"] {
+        for tail in ["lora_embedding_A.default.weight", "weight", "lora_A.bias", "lora_C.weight"] {
             assert_eq!(part_of(&format!("{}.{tail}", module())), None, "{tail}");
         }
     }

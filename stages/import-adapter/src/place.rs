@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkpoint::adapter::ModuleShape;
 use checkpoint::view::module_shape;
 use model::adapter::AdaptedModule;
-use model::inventory::{Inventory, TensorSpec};
+use model::inventory::{Inventory, Role, TensorSpec};
 use model::row_map::Leaf;
 use model::{Expr, RowMap};
 use stage_model::ModelInput;
@@ -17,6 +17,7 @@ use stage_model::ModelInput;
 use crate::change::Change;
 use crate::error::Problem;
 use crate::found::{Found, Kind};
+use crate::gguf::EMBEDDING;
 
 /// A module of the model, and where its factors come from.
 #[derive(Debug)]
@@ -63,7 +64,13 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
     for spec in &inventory.tensors {
         let Some(facts) = &spec.adapter else { continue };
         let Some(expr) = names.expr(spec) else { continue };
-        used.extend(expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).map(|(name, _)| name));
+        let changes: Vec<_> = expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).collect();
+        used.extend(changes.iter().map(|(name, _)| *name));
+        if let Some((name, _)) = changes.iter().find(|(_, change)| change.is_lookup() != (spec.role == Role::Embedding))
+        {
+            problems.push(Problem::OtherKind { name: (*name).to_owned(), is_embedding: spec.role == Role::Embedding });
+            continue;
+        }
         match names.place(inventory, spec, &facts.module, &expr) {
             Ok(module) => placed.push(module),
             Err(problem) => problems.push(problem),
@@ -71,8 +78,15 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
     }
     let unknown = found.changes.keys().filter(|name| !used.contains(name.as_str()));
     problems.extend(unknown.map(|name| Problem::unknown(name, found, model)));
+    problems.extend(tied_in_gguf(model, found));
     placed.sort_by(|a, b| a.module.cmp(&b.module));
     (placed, problems)
+}
+
+/// A GGUF LoRA of an embedding that is the head too: nobody can have run it.
+fn tied_in_gguf(model: &ModelInput, found: &Found) -> Option<Problem> {
+    let tied = found.kind == Kind::Gguf && model.reading.architecture.is_tied();
+    (tied && found.changes.contains_key(EMBEDDING)).then(|| Problem::TiedGguf { name: EMBEDDING.to_owned() })
 }
 
 /// An adapter's changes by the names of stored tensors.

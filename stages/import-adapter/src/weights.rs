@@ -41,14 +41,18 @@ impl Weights {
         }
     }
 
+    /// A tensor as it lies.
+    pub fn bytes(&self, tensor: &StoredTensor) -> &[u8] {
+        let found = match &self.file {
+            File::Safetensors(file) => file.get(&tensor.name),
+            File::Gguf(file) => file.get(&tensor.name),
+        };
+        found.map(|(_, bytes)| bytes).unwrap_or_default()
+    }
+
     /// All values of a tensor in `f32`, every one a number.
     pub fn values(&self, tensor: &StoredTensor) -> Result<Vec<f32>, ImportError> {
-        let name = &tensor.name;
-        let bytes = match &self.file {
-            File::Safetensors(file) => file.get(name),
-            File::Gguf(file) => file.get(name),
-        };
-        let bytes = bytes.map(|(_, bytes)| bytes).unwrap_or_default();
+        let (name, bytes) = (&tensor.name, self.bytes(tensor));
         let mut values = vec![0.0; tensor.values() as usize];
         blocks::decode_rows(tensor.stored_type, bytes, &mut values)
             .map_err(|source| ImportError::Decode { tensor: name.clone(), source })?;

@@ -30,6 +30,7 @@ MLX = {
                                        keys=["self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj"])),
     "mlx-hybrid": ("granite4-h", "lora", dict(rank=4, scale=8.0, dropout=0.0)),
     "mlx-experts": ("granite4-h-moe", "lora", dict(rank=2, scale=8.0, dropout=0.0)),
+    "mlx-embedding": ("qwen2", "lora", dict(rank=4, scale=1.0, dropout=0.0, keys=["self_attn.q_proj", "model.embed_tokens"])),
 }
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 PEFT = {
@@ -39,6 +40,12 @@ PEFT = {
         rank_pattern={"q_proj": 2, r"layers\.[01]\.shared_mlp\.input_linear": 8},
         alpha_pattern={"mamba.in_proj": 3, "model.layers.2.self_attn.k_proj": 16})),
     "peft-dora": ("qwen2", dict(r=4, lora_alpha=8, use_dora=True, target_modules=["q_proj", "v_proj", "down_proj"])),
+    # PEFT saves the frozen embedding and head beside the factors of such adapters.
+    "peft-embeddings": ("mistral", dict(r=4, lora_alpha=8, target_modules=["embed_tokens", "lm_head", "q_proj"])),
+    "peft-tied-head": ("qwen2", dict(r=4, lora_alpha=8, target_modules=["lm_head", "q_proj"])),
+    "peft-tied-embedding": ("llama3", dict(r=4, lora_alpha=8, target_modules=["embed_tokens", "v_proj"])),
+    "peft-weight-tying": ("gemma2", dict(r=4, lora_alpha=8, target_modules=["embed_tokens", "q_proj"],
+                                         ensure_weight_tying=True)),
 }
 
 
@@ -115,7 +122,9 @@ def make_peft(name, out):
     model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **parameters)).eval()
     with torch.no_grad():
         for key, p in model.named_parameters():
-            if "lora_B" in key:
+            if "lora_B" in key and "lm_head" in key and parameters.get("ensure_weight_tying"):
+                continue  # the embedding's, transposed
+            if "lora_B" in key or "lora_embedding_A" in key:
                 p.copy_(torch.randn_like(p) * 0.1)
             elif "lora_magnitude_vector" in key:
                 p.mul_(1 + 0.2 * torch.randn_like(p))

@@ -26,12 +26,15 @@ pub struct AdapterConfig {
     pub use_dora: bool,
     /// Only used while training.
     pub lora_dropout: f64,
+    /// Where head and embedding are one matrix, what changes the embedding changes the head: else PEFT changes what is
+    /// looked up alone.
+    pub ensure_weight_tying: bool,
     /// The model that it was trained on, as its trainer called it.
     pub base_model_name_or_path: Option<String>,
 }
 
 /// Keys that change nothing once the matrices are there.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 16] = [
     "task_type",
     "auto_mapping",
     "peft_version",
@@ -48,11 +51,10 @@ const HARMLESS: [&str; 17] = [
     "lora_ga_config",
     "qalora_group_size",
     "runtime_config",
-    "ensure_weight_tying",
 ];
 
 /// Keys that are read.
-const READ: [&str; 11] = [
+const READ: [&str; 12] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -63,6 +65,7 @@ const READ: [&str; 11] = [
     "use_rslora",
     "use_dora",
     "lora_dropout",
+    "ensure_weight_tying",
     "base_model_name_or_path",
 ];
 
@@ -98,6 +101,7 @@ impl AdapterConfig {
             use_rslora: false,
             use_dora: false,
             lora_dropout: 0.0,
+            ensure_weight_tying: false,
             base_model_name_or_path: None,
         }
     }
@@ -125,6 +129,8 @@ impl AdapterConfig {
             use_rslora: optional(&map, "use_rslora", "true or false", Value::as_bool)?.unwrap_or(false),
             use_dora: optional(&map, "use_dora", "true or false", Value::as_bool)?.unwrap_or(false),
             lora_dropout: optional(&map, "lora_dropout", "a number", Value::as_f64)?.unwrap_or(0.0),
+            ensure_weight_tying: optional(&map, "ensure_weight_tying", "true or false", Value::as_bool)?
+                .unwrap_or(false),
             base_model_name_or_path: optional(&map, "base_model_name_or_path", "a name", |v| {
                 v.as_str().map(str::to_owned)
             })?,
@@ -155,6 +161,9 @@ impl AdapterConfig {
         });
         if !self.target_parameters.is_empty() {
             json["target_parameters"] = json!(self.target_parameters);
+        }
+        if self.ensure_weight_tying {
+            json["ensure_weight_tying"] = json!(true);
         }
         json
     }

@@ -67,8 +67,8 @@ pub enum Problem {
     },
     /// A tensor that belongs to no LoRA matrix.
     #[error(
-        "tensor `{name}` is no `base_model.model.<module>.lora_A.weight` or `.lora_B.weight`; {}",
-        unexpected_hint(name)
+        "tensor `{name}` is no `base_model.model.<module>.lora_A.weight` or `.lora_B.weight`; whole trained modules beside \
+         the adapter are not supported yet"
     )]
     UnexpectedTensor {
         /// The tensor.
@@ -136,6 +136,15 @@ pub enum Problem {
         /// How many it has.
         experts: usize,
     },
+    /// Factors of an embedding under a linear's names, or the other way round.
+    /// Where a table is square, no shape tells.
+    #[error("module `{module}` has factors, but no `{expected}`: they were made for another kind of module")]
+    Lookup {
+        /// The module.
+        module: String,
+        /// What its kind of module has.
+        expected: &'static str,
+    },
     /// No matrix at all.
     #[error("holds no module")]
     Empty,
@@ -193,14 +202,6 @@ impl Problem {
     /// A problem of the matrices' file, as one of the adapter.
     pub(super) fn of_weights(safetensors::Error { file, problem }: safetensors::Error) -> Error {
         Error { file, problem: Problem::Weights(Box::new(problem)) }
-    }
-}
-
-fn unexpected_hint(name: &str) -> &'static str {
-    if name.contains("lora_embedding_") {
-        "LoRA on embeddings is not supported yet"
-    } else {
-        "whole trained modules beside the adapter are not supported yet"
     }
 }
 

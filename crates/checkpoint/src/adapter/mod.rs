@@ -6,6 +6,8 @@
 
 mod config;
 mod error;
+mod halves;
+mod lookup;
 mod matrix;
 mod parameters;
 mod read;

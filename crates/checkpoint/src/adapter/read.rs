@@ -1,13 +1,13 @@
 //! Reading an adapter directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use model::Inventory;
-use model::description::StoredTensor;
 
+use super::halves::Found;
 use super::parameters::{INNER, WrappedParameter};
-use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Matrix, Problem, WEIGHTS_FILE};
+use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Problem, WEIGHTS_FILE, lookup};
 use crate::safetensors::Safetensors;
 use crate::source::read_small_file;
 
@@ -16,14 +16,6 @@ pub(super) const PREFIX: &str = "base_model.model.";
 pub(super) const A_SUFFIX: &str = ".lora_A.weight";
 pub(super) const B_SUFFIX: &str = ".lora_B.weight";
 pub(super) const MAGNITUDE_SUFFIX: &str = ".lora_magnitude_vector";
-
-/// A module's matrices as they turn up.
-#[derive(Default)]
-struct Halves {
-    a: Option<Matrix>,
-    b: Option<Matrix>,
-    magnitude: Option<Vec<f32>>,
-}
 
 impl Adapter {
     /// Reads the adapter of `dir`, which adapts linears alone; matrices of any float type become `f32`.
@@ -48,41 +40,43 @@ impl Adapter {
         };
         let weights_path = dir.join(WEIGHTS_FILE);
         let file = Safetensors::open_file(&weights_path).map_err(Problem::of_weights)?;
-        Self::from_tensors(config, &wrapped, &file).map_err(|problem| Error::at(&weights_path, problem))
+        let embeddings = inventory.map(lookup::embeddings);
+        Self::from_tensors(config, &wrapped, embeddings.as_ref(), &file)
+            .map_err(|problem| Error::at(&weights_path, problem))
     }
 
-    fn from_tensors(config: AdapterConfig, wrapped: &[WrappedParameter], file: &Safetensors) -> Result<Self, Problem> {
-        let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
-        for tensor in file.tensors() {
-            let name = &tensor.name;
-            let path = name.strip_prefix(PREFIX).unwrap_or_default();
-            let bytes = file.get(name).map(|(_, bytes)| bytes).unwrap_or_default();
-            if let Some(module) = path.strip_suffix(A_SUFFIX) {
-                halves.entry(module.to_owned()).or_default().a = Some(matrix(tensor, bytes)?);
-            } else if let Some(module) = path.strip_suffix(B_SUFFIX) {
-                halves.entry(module.to_owned()).or_default().b = Some(matrix(tensor, bytes)?);
-            } else if let Some(module) = path.strip_suffix(MAGNITUDE_SUFFIX) {
-                halves.entry(module.to_owned()).or_default().magnitude = Some(vector(tensor, bytes)?);
-            } else {
-                return Err(Problem::UnexpectedTensor { name: name.clone() });
-            }
-        }
+    fn from_tensors(
+        config: AdapterConfig,
+        wrapped: &[WrappedParameter],
+        embeddings: Option<&BTreeSet<String>>,
+        file: &Safetensors,
+    ) -> Result<Self, Problem> {
+        let Found { mut linears, lookups } = Found::read(file)?;
         let mut modules = BTreeMap::new();
         for parameter in wrapped {
-            let Halves { a, b, magnitude } = halves.remove(&parameter.path).unwrap_or_default();
-            let missing = |missing| Problem::MissingHalf { module: parameter.parameter.clone(), missing };
-            let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
+            let mut halves = linears.remove(&parameter.path).unwrap_or_default();
+            let magnitude = halves.magnitude.take();
+            let (a, b) = halves.of_linear(&parameter.parameter)?;
             let lora = LoraModule { magnitude, ..parameter.read(a, b, &config)? };
             modules.insert(parameter.module.clone(), lora);
         }
-        for (module, Halves { a, b, magnitude }) in halves {
+        for (module, mut halves) in linears {
             if module.ends_with(INNER) {
                 return Err(Problem::UnknownParameter { module });
             }
-            let missing = |missing| Problem::MissingHalf { module: module.clone(), missing };
-            let (a, b) = (a.ok_or_else(|| missing("lora_A"))?, b.ok_or_else(|| missing("lora_B"))?);
-            let scale = config.scale_of(&module)?;
+            if embeddings.is_some_and(|embeddings| embeddings.contains(&module)) {
+                return Err(Problem::Lookup { module, expected: "lora_embedding_A" });
+            }
+            let magnitude = halves.magnitude.take();
+            let (scale, (a, b)) = (config.scale_of(&module)?, halves.of_linear(&module)?);
             modules.insert(module, LoraModule { magnitude, ..LoraModule::new(a, b, scale) });
+        }
+        for (module, halves) in lookups {
+            if embeddings.is_some_and(|embeddings| !embeddings.contains(&module)) {
+                return Err(Problem::Lookup { module, expected: "lora_A" });
+            }
+            let (scale, (a, b)) = (config.scale_of(&module)?, halves.of_lookup(&module)?);
+            modules.insert(module, LoraModule::new(a, b, scale));
         }
         let adapter = Self { config, modules };
         adapter.check(wrapped)?;
@@ -122,27 +116,4 @@ impl Adapter {
         }
         Ok(())
     }
-}
-
-fn matrix(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
-    let not_matrix = || Problem::NotMatrix {
-        name: tensor.name.clone(),
-        got: format!("{} of shape {:?}", tensor.stored_type, tensor.shape),
-    };
-    let [rows, columns] = tensor.shape[..] else {
-        return Err(not_matrix());
-    };
-    if !tensor.stored_type.is_float() {
-        return Err(not_matrix());
-    }
-    let mut values = vec![0.0; (rows * columns) as usize];
-    blocks::decode_rows(tensor.stored_type, bytes, &mut values).map_err(|_| not_matrix())?;
-    Matrix::new(rows as usize, columns as usize, values).ok_or_else(not_matrix)
-}
-
-/// DoRA's lengths, one a row of B.
-fn vector(tensor: &StoredTensor, bytes: &[u8]) -> Result<Vec<f32>, Problem> {
-    let column = StoredTensor { shape: vec![tensor.values(), 1], ..tensor.clone() };
-    let of = if tensor.shape.len() == 1 { &column } else { tensor };
-    matrix(of, bytes).map(|matrix| matrix.values)
 }

@@ -1,7 +1,7 @@
 //! Writing an adapter directory that PEFT loads.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use model::{Inventory, StoredType};
 
 use super::parameters::WrappedParameter;
 use super::read::{A_SUFFIX, B_SUFFIX, MAGNITUDE_SUFFIX, PREFIX};
-use super::{Adapter, CONFIG_FILE, Error, Matrix, Problem, WEIGHTS_FILE};
+use super::{Adapter, CONFIG_FILE, Error, Matrix, Problem, WEIGHTS_FILE, lookup};
 use crate::partial_file::PartialFile;
 use crate::safetensors::{self, Writer};
 
@@ -18,17 +18,18 @@ impl Adapter {
     /// Writes matrices in `f32` and the configuration into `dir`, which exists; the same adapter gives the same bytes.
     /// It adapts linears alone.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
-        self.write_as(dir, &[])
+        self.write_as(dir, &[], &BTreeSet::new())
     }
 
-    /// Writes an adapter for a model of this inventory, which may adapt parameters; `target_parameters` says so.
+    /// Writes an adapter for a model of this inventory, which may adapt the embedding, and parameters; `target_parameters`
+    /// says so.
     pub fn write_for(&self, inventory: &Inventory, dir: &Path) -> Result<(), Error> {
-        self.write_as(dir, &self.config.wrapped(inventory))
+        self.write_as(dir, &self.config.wrapped(inventory), &lookup::embeddings(inventory))
     }
 
-    fn write_as(&self, dir: &Path, wrapped: &[WrappedParameter]) -> Result<(), Error> {
+    fn write_as(&self, dir: &Path, wrapped: &[WrappedParameter], lookups: &BTreeSet<String>) -> Result<(), Error> {
         self.check(wrapped).map_err(|problem| Error::at(dir, problem))?;
-        let tensors = self.named_tensors(wrapped).map_err(|problem| Error::at(dir, problem))?;
+        let tensors = self.named_tensors(wrapped, lookups).map_err(|problem| Error::at(dir, problem))?;
         let planned: Vec<_> = tensors.iter().map(|(name, tensor)| tensor.planned(name)).collect();
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         let weights = || -> Result<(), safetensors::Error> {
@@ -55,7 +56,11 @@ impl Adapter {
     }
 
     /// Every tensor under PEFT's name, in the order of names.
-    fn named_tensors(&self, wrapped: &[WrappedParameter]) -> Result<BTreeMap<String, Tensor<'_>>, Problem> {
+    fn named_tensors(
+        &self,
+        wrapped: &[WrappedParameter],
+        lookups: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Tensor<'_>>, Problem> {
         let mut tensors = BTreeMap::new();
         for parameter in wrapped {
             let missing = || Problem::MissingHalf { module: parameter.parameter.clone(), missing: "lora_A" };
@@ -67,6 +72,11 @@ impl Adapter {
         let is_wrapped = |module: &str| wrapped.iter().any(|parameter| parameter.module == module);
         for (module, lora) in self.modules.iter().filter(|(module, _)| !is_wrapped(module)) {
             let name = |suffix: &str| format!("{PREFIX}{module}{suffix}");
+            if lookups.contains(module) {
+                tensors.insert(name(lookup::A_SUFFIX), Tensor::owned(lora.b.transposed()));
+                tensors.insert(name(lookup::B_SUFFIX), Tensor::owned(lora.a.transposed()));
+                continue;
+            }
             tensors.insert(name(A_SUFFIX), Tensor::of(&lora.a));
             tensors.insert(name(B_SUFFIX), Tensor::of(&lora.b));
             tensors.extend(lora.magnitude.as_ref().map(|m| (name(MAGNITUDE_SUFFIX), Tensor::vector(m))));

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkpoint::adapter::Adapter;
 use decoder::from_view::adapters_of;
 use decoder::{Adapters, Batch, plan};
-use model::AdapterDescription;
+use model::adapter::AdaptedModule;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stage_api::{
     Certainty, Context, Description, Estimate, Finding, Outcome, Plan, Port, Result, Severity, Signature, Stage, kind,
 };
-use stage_model::{AdapterInput, ModelInput, adapter_memory, check_adapter, check_model};
+use stage_model::{AdapterInput, ModelInput, check_adapter, check_model};
 
 use crate::base::{Base, MODEL, numeric_mode};
 use crate::resources;
@@ -56,8 +56,8 @@ impl Stage for Logits {
 
     fn plan(&self, ctx: &Context) -> Result<Plan> {
         let params: Params = ctx.params()?;
-        let model = ModelInput::of(ctx, MODEL)?;
         let adapter = AdapterInput::optional(ctx, ADAPTER)?;
+        let model = ModelInput::of(ctx, MODEL)?.changed_by(ctx, adapter.as_ref())?;
         let mut findings = check_model(&model);
         findings.extend(adapter.iter().flat_map(|a| check_adapter(&model, &a.description)));
         if findings.iter().any(|finding| finding.severity == Severity::Error) {
@@ -84,10 +84,10 @@ impl Stage for Logits {
 
     fn run(&self, ctx: &Context) -> Result<Outcome> {
         let params: Params = ctx.params()?;
-        let model = ModelInput::of(ctx, MODEL)?;
         let adapter = AdapterInput::optional(ctx, ADAPTER)?;
+        let model = ModelInput::of(ctx, MODEL)?.changed_by(ctx, adapter.as_ref())?;
         let weights = adapter.as_ref().map(|adapter| adapter.open(ctx, ADAPTER, &model.reading)).transpose()?;
-        let (merged, beside) = if adapter.is_some_and(|a| is_merged(&a)) { (weights, None) } else { (None, weights) };
+        let (merged, beside) = weights.map(|weights| parted(weights, &model)).unzip();
         let base = Base::merged(ctx, &model, merged)?;
         let contents = contents(&params, &model, &base)?;
         compute(ctx, &model, &base, beside.as_ref(), &contents)?;
@@ -99,9 +99,23 @@ impl Stage for Logits {
     }
 }
 
-/// DoRA changes the base's own part of a sum, so nothing can be computed beside it.
-fn is_merged(adapter: &AdapterInput) -> bool {
-    adapter.description.modules.values().any(|module| module.dora)
+/// Whether a module's change is merged into its matrix: DoRA changes the base's own part of a sum, and nothing is computed
+/// beside an embedding or a head. `known` are the modules of the layers.
+fn is_merged(known: &BTreeSet<&str>, module: &str, dora: bool) -> bool {
+    dora || !known.contains(module)
+}
+
+fn modules_of(model: &ModelInput) -> BTreeSet<&str> {
+    model.reading.architecture.modules().into_iter().map(|module| module.path).collect()
+}
+
+/// What of an adapter is merged, and what is computed beside its base.
+fn parted(adapter: Adapter, model: &ModelInput) -> (Adapter, Adapter) {
+    let known = modules_of(model);
+    let Adapter { config, modules } = adapter;
+    let (merged, beside) =
+        modules.into_iter().partition(|(name, lora)| is_merged(&known, name, lora.magnitude.is_some()));
+    (Adapter { config: config.clone(), modules: merged }, Adapter { config, modules: beside })
 }
 
 fn contents(params: &Params, model: &ModelInput, base: &Base) -> Result<Contents, LogitsError> {
@@ -148,10 +162,12 @@ fn estimate(
     bytes: u64,
 ) -> Result<Estimate, LogitsError> {
     let architecture = &model.reading.architecture;
-    let merged = adapter.filter(|adapter| is_merged(adapter)).map_or(0, |a| merged_bytes(&a.description));
-    let adapted = adapter.filter(|adapter| !is_merged(adapter)).map(|adapter| &adapter.description.modules);
-    let modules: BTreeSet<String> = adapted.into_iter().flat_map(BTreeMap::keys).cloned().collect();
-    let rank = adapted.into_iter().flat_map(BTreeMap::values).map(|m| m.rank).max().unwrap_or(0) as usize;
+    let known = modules_of(model);
+    let modules = adapter.into_iter().flat_map(|adapter| &adapter.description.modules);
+    let (merged, beside): (Vec<_>, Vec<_>) = modules.partition(|(name, m)| is_merged(&known, name, m.dora));
+    let merged = merged.into_iter().map(|(_, module)| merged_bytes(module)).sum::<u64>();
+    let rank = beside.iter().map(|(_, module)| module.rank).max().unwrap_or(0) as usize;
+    let modules: BTreeSet<String> = beside.into_iter().map(|(name, _)| name.clone()).collect();
     let window = params.window.min(params.tokens);
     let needs = plan::logits(architecture, &modules, rank, &[window], ctx.threads())?;
     let flops = needs.flops * params.tokens as f64 / window as f64;
@@ -167,10 +183,10 @@ fn estimate(
     })
 }
 
-/// The factors as read, and the matrices that they change, in `f32`.
-fn merged_bytes(adapter: &AdapterDescription) -> u64 {
-    let matrices = adapter.modules.values().map(|m| 4 * m.experts * m.in_features * m.out_features);
-    adapter_memory(adapter) + matrices.sum::<u64>()
+/// The factors as read, and the matrix that they change, in `f32`.
+fn merged_bytes(module: &AdaptedModule) -> u64 {
+    let AdaptedModule { rank, experts, in_features, out_features, .. } = *module;
+    4 * experts * (rank * (in_features + out_features) + in_features * out_features)
 }
 
 /// Window by window: the logits of one exist at a time, a few rows of them.

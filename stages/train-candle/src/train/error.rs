@@ -58,6 +58,15 @@ pub enum TrainError {
         /// The first such module.
         module: String,
     },
+    /// A module of no layer.
+    #[error(
+        "`init_adapter` changes `{module}`, and only modules of layers are trained here; fuse it into the base and train a \
+         new adapter on that"
+    )]
+    OutsideInitAdapter {
+        /// The first such module.
+        module: String,
+    },
     /// The configuration gives a module no scale.
     #[error("the adapter's configuration gives `{module}` no scale")]
     Scale {
@@ -115,6 +124,7 @@ impl TrainError {
             Self::InitAdapter(_)
             | Self::UnfitInitAdapter { .. }
             | Self::DoraInitAdapter { .. }
+            | Self::OutsideInitAdapter { .. }
             | Self::Scale { .. } => "bad_init_adapter",
             Self::Step { source, .. } | Self::Evaluation { source, .. } | Self::Decoder(source) => decoder_code(source),
             Self::NonFiniteGradient { .. } => "diverged",

@@ -73,6 +73,10 @@ impl Start {
         if let Some((module, _)) = adapter.modules.iter().find(|(_, lora)| lora.magnitude.is_some()) {
             return Err(TrainError::DoraInitAdapter { module: module.clone() });
         }
+        let known = reading.architecture.modules();
+        if let Some(module) = adapter.modules.keys().find(|name| known.iter().all(|module| module.path != **name)) {
+            return Err(TrainError::OutsideInitAdapter { module: module.clone() });
+        }
         let modules = adapter.modules.iter().map(|(name, lora)| (name.clone(), lora.describe())).collect();
         Ok(Self { config: adapter.config.clone(), modules, given: Some(adapter) })
     }
@@ -80,7 +84,7 @@ impl Start {
     /// What comes out of training on `base`.
     pub fn description(&self, base: &ModelDescription) -> AdapterDescription {
         let (container, modules) = (Container::Safetensors, self.modules.clone());
-        AdapterDescription { container, modules, base: Some(base.clone()) }
+        AdapterDescription { container, modules, keeps_tie: false, base: Some(base.clone()) }
     }
 
     /// By module path.

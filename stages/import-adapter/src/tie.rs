@@ -1,0 +1,51 @@
+//! What a change of the embedding or the head means where the two are one matrix.
+//!
+//! mlx-lm multiplies with the matrix that it looks up in, so its change is one of both. PEFT changes what is looked up, or
+//! what multiplies, and the other stays: merged, the model has two matrices. With `ensure_weight_tying` it keeps one, and
+//! saves the embedding's factors as the head's too. llama.cpp takes the embedding's factors for the head's, and aborts.
+
+use stage_api::{Context, Result};
+use stage_model::ModelInput;
+
+use crate::assemble::are_same;
+use crate::error::ImportError;
+use crate::found::{Found, Kind};
+use crate::names::core;
+
+/// What transformers calls a head.
+pub const HEAD: &str = "lm_head";
+
+/// The model that the factors are placed onto, and what of them is meant.
+pub fn as_meant(ctx: &Context, model: ModelInput, found: &mut Found) -> Result<ModelInput> {
+    let ensured = found.config.as_ref().is_some_and(|config| config.ensure_weight_tying);
+    if !model.reading.architecture.is_tied() {
+        found.keeps_tie = false;
+        return Ok(model);
+    }
+    match found.kind {
+        Kind::Mlx | Kind::Gguf => Ok(model),
+        Kind::Peft if ensured => {
+            found.keeps_tie = found.changes.keys().any(|name| is_embedding(found, &model, name));
+            if found.keeps_tie {
+                let head = found.changes.keys().find(|name| core(name) == HEAD).cloned();
+                found.repeated = head.and_then(|head| found.changes.remove(&head));
+            }
+            Ok(model)
+        }
+        Kind::Peft => model.untied_where(ctx, &|module| found.changes.keys().any(|name| core(name) == core(module))),
+    }
+}
+
+/// Holds the head's factors against the embedding's, which they must be.
+pub fn hold(found: &Found, model: &ModelInput) -> Result<(), ImportError> {
+    let Some(head) = &found.repeated else { return Ok(()) };
+    let embedding = found.changes.iter().find(|(name, _)| is_embedding(found, model, name));
+    match embedding {
+        Some((_, embedding)) if are_same(found, head, embedding)? => Ok(()),
+        _ => Err(ImportError::NotTied { head: head.b.name.clone() }),
+    }
+}
+
+fn is_embedding(found: &Found, model: &ModelInput, name: &str) -> bool {
+    found.kind.is_embedding(&model.reading.inventory, name)
+}

@@ -1,0 +1,281 @@
+//! Adapters of embeddings and heads, where the two are one matrix and where they are not: the logits that the adapter's own
+//! library gives, merged, and in llama.cpp.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use tests::adapters::{
+    BASE, ForeignAdapter, HERE, MLX, PEFT, agrees, both, config, import, logits, output, prepared, run, stage, tensors,
+    written,
+};
+use tests::checkpoint_edit::Tensors;
+use tests::{Dir, Finished};
+
+const PLAN: i32 = 4;
+const STAGE: i32 = 5;
+const MERGED: &str = "model = \"base\", adapter = \"adapter\"";
+
+/// A GGUF of model and adapter, and what llama.cpp makes of it.
+fn in_llama_cpp(inputs: &str) -> String {
+    stage("gguf", "convert-gguf", inputs, "quantizer = \"f32\"") + &evaluated("model = \"gguf\"")
+}
+
+fn evaluated(inputs: &str) -> String {
+    let inputs = format!("{inputs}, reference = \"beside\"");
+    format!("[stages.evaluate]\nuses = \"evaluate-gguf\"\ninputs = {{ {inputs} }}\n")
+}
+
+#[track_caller]
+fn diverges_at_most(report: &Value, bar: f64) {
+    let text = std::fs::read_to_string(output(report, "evaluate", "report").join("report.json")).unwrap();
+    let divergence = serde_json::from_str::<Value>(&text).unwrap()["divergence"]["mean"].as_f64().unwrap();
+    assert!(divergence.abs() <= bar, "llama.cpp diverges by {divergence:.1e}");
+}
+
+/// Imports for `base`, merges, and lets llama.cpp run what comes of it.
+#[track_caller]
+fn check(adapter: &str, family: &str) -> (Dir, Value) {
+    let dir = prepared(adapter, family);
+    let merged = in_llama_cpp(MERGED);
+    let report = run(&dir, &(BASE.to_owned() + &import("base", HERE) + &both("base") + &merged));
+    agrees(&report, adapter, family);
+    // Gemma's GELU is a table of f16 in llama.cpp.
+    diverges_at_most(&report, if family == "gemma2" { 1e-5 } else { 1e-8 });
+    (dir, report)
+}
+
+/// Names of the fused model's tensors, and whether its configuration ties embedding and head.
+fn fused(report: &Value) -> (Tensors, Value) {
+    let directory = output(report, "fuse", "model");
+    let config = std::fs::read(directory.join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    (
+        Tensors::parse(&std::fs::read(directory.join("model.safetensors")).unwrap()),
+        config["tie_word_embeddings"].clone(),
+    )
+}
+
+#[test]
+fn an_embedding_and_a_head_of_their_own() {
+    let (_dir, report) = check("peft-embeddings", "mistral");
+    let mut theirs = ForeignAdapter::named("peft-embeddings").tensors(PEFT);
+    theirs.by_name().retain(|name, _| !name.contains("base_layer"));
+    assert!(written(&report).by_name() == theirs.by_name(), "the factors are written as PEFT wrote them");
+}
+
+/// What is looked up stays, and what multiplies changes: the model has two matrices then.
+#[test]
+fn the_head_of_a_tied_pair() {
+    let (_dir, report) = check("peft-tied-head", "qwen2");
+    let (mut tensors, tie) = fused(&report);
+    assert_eq!(tie, false);
+    let [head, embedding] = ["lm_head.weight", "model.embed_tokens.weight"].map(|name| tensors.get(name).clone());
+    assert_ne!(head.data, embedding.data);
+}
+
+#[test]
+fn the_embedding_of_a_tied_pair() {
+    let (_dir, report) = check("peft-tied-embedding", "llama3");
+    assert_eq!(fused(&report).1, false);
+}
+
+/// PEFT's `ensure_weight_tying`: one matrix before and after.
+#[test]
+fn both_of_a_tied_pair_as_one() {
+    let (_dir, report) = check("peft-weight-tying", "gemma2");
+    let (mut tensors, tie) = fused(&report);
+    assert_eq!(tie, true);
+    assert!(!tensors.by_name().contains_key("lm_head.weight"));
+    let config = std::fs::read_to_string(output(&report, "adapter", "adapter").join("adapter_config.json")).unwrap();
+    assert!(config.contains("\"ensure_weight_tying\": true"), "{config}");
+}
+
+/// mlx-lm multiplies with the matrix that it looks up in.
+#[test]
+fn the_one_matrix_of_mlx() {
+    let (_dir, report) = check("mlx-embedding", "qwen2");
+    assert_eq!(fused(&report).1, true);
+}
+
+/// A GGUF has no word for "tied" but the head's absence, and gets one.
+#[test]
+fn a_tied_pair_of_a_gguf() {
+    let dir = prepared("peft-tied-head", "qwen2");
+    let base = stage("tied", "convert-gguf", "model = \"base\"", "quantizer = \"f32\"");
+    let merged = in_llama_cpp("model = \"tied\", adapter = \"adapter\"");
+    let report = run(&dir, &(BASE.to_owned() + &base + &import("base", HERE) + &both("tied") + &merged));
+    agrees(&report, "peft-tied-head", "qwen2");
+    diverges_at_most(&report, 1e-8);
+}
+
+/// llama.cpp looks up rows of one factor and multiplies by the other; the head is as any matrix. Imported again the
+/// factors are the same.
+#[test]
+fn a_gguf_lora_of_both() {
+    let dir = prepared("peft-embeddings", "mistral");
+    let gguf = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"f32\"");
+    let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
+    let beside = logits("beside", MERGED);
+    let evaluate = evaluated("model = \"gguf\", adapter = \"lora.adapter\"");
+    let report = run(&dir, &(BASE.to_owned() + &import("base", HERE) + &gguf + &lora + &beside + &evaluate));
+    diverges_at_most(&report, 1e-8);
+    let mut first = written(&report);
+
+    let again = format!("source = \"path:{}\"", output(&report, "lora", "adapter").display());
+    let report = run(&dir, &(BASE.to_owned() + &gguf + &import("gguf", &again) + &both("gguf")));
+    agrees(&report, "peft-embeddings", "mistral");
+    assert!(written(&report).by_name() == first.by_name());
+}
+
+/// llama.cpp would take the factors of one for those of the other, and abort.
+#[test]
+fn a_tied_pair_is_merged_only() {
+    for (adapter, family, module) in
+        [("peft-tied-head", "qwen2", "lm_head"), ("mlx-embedding", "qwen2", "model.embed_tokens")]
+    {
+        let dir = prepared(adapter, family);
+        let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
+        dir.write("p.toml", BASE.to_owned() + &import("base", HERE) + &lora);
+        let refused = dir.host().args(["run", "p.toml"]).exits(PLAN);
+        refused.complains(&format!("changes `{module}`")).complains("merge only").complains("`fuse`");
+    }
+}
+
+const EMBEDDING: &str = "base_model.model.model.embed_tokens";
+const HEAD: &str = "base_model.model.lm_head";
+
+/// An adapter with something wrong; `exit` says whether planning sees it.
+#[track_caller]
+fn refused(adapter: &str, family: &str, exit: i32, break_it: impl FnOnce(&Dir)) -> Finished {
+    let dir = prepared(adapter, family);
+    break_it(&dir);
+    dir.write("p.toml", BASE.to_owned() + &import("base", HERE) + &stage("fuse", "fuse", MERGED, ""));
+    dir.host().args(["run", "p.toml"]).exits(exit)
+}
+
+/// PEFT saves the frozen weights of what it adapts; those that are not the base's would be lost without a word.
+#[test]
+fn a_saved_weight_must_be_the_bases_own() {
+    let of_head = format!("{HEAD}.base_layer.weight");
+    refused("peft-tied-head", "qwen2", STAGE, |dir| {
+        tensors(dir, PEFT, |tensors| tensors.get(&of_head).set(5, 0, 9.0));
+    })
+    .complains("`base_model.model.lm_head.base_layer.weight` has 9 in row 5")
+    .complains("merge_and_unload");
+    refused("peft-embeddings", "mistral", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| {
+            let saved = tensors.get(&of_head);
+            saved.shape[0] += 1;
+            saved.data.extend([0; 4 * 32]);
+        });
+    })
+    .complains("is [265, 32], the model's own [264, 32]")
+    .complains("resized");
+    let dir = prepared("peft-embeddings", "mistral");
+    let q8_0 = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"q8_0\"");
+    dir.write("p.toml", BASE.to_owned() + &q8_0 + &import("gguf", HERE));
+    dir.host().args(["run", "p.toml"]).exits(STAGE).complains("quantized").complains("save_embedding_layers=False");
+}
+
+#[test]
+fn a_tie_is_kept_or_said_to_be_none() {
+    let not_tied = |dir: &Dir| {
+        config(dir, |keys| {
+            keys["ensure_weight_tying"] = json!(false);
+            keys["target_modules"] = json!(["embed_tokens", "lm_head", "q_proj"]);
+        });
+    };
+    let one = refused("peft-weight-tying", "gemma2", PLAN, not_tied);
+    one.complains("no model of the family `gemma` has two").complains("`ensure_weight_tying`");
+    let other = refused("peft-weight-tying", "gemma2", STAGE, |dir| {
+        tensors(dir, PEFT, |tensors| tensors.get(&format!("{HEAD}.lora_B.weight")).set(7, 1, 2.0));
+    });
+    other.complains("lm_head.lora_B.weight` is not what the embedding's factors are");
+    // Where the two are apart, factors of each are its own.
+    let dir = prepared("peft-embeddings", "mistral");
+    config(&dir, |keys| keys["ensure_weight_tying"] = json!(true));
+    let report = run(&dir, &(BASE.to_owned() + &import("base", HERE) + &both("base")));
+    agrees(&report, "peft-embeddings", "mistral");
+}
+
+/// A square table looks the same either way.
+#[test]
+fn factors_of_a_table_are_not_those_of_a_linear() {
+    let renamed = |from: &'static str, to: &'static str| {
+        move |dir: &Dir| {
+            tensors(dir, PEFT, |tensors| {
+                for (name, mut tensor) in std::mem::take(tensors.by_name()) {
+                    let new = name.replace(from, to);
+                    if new != name {
+                        tensor.shape.reverse();
+                    }
+                    tensors.by_name().insert(new, tensor);
+                }
+            });
+        }
+    };
+    let linear = |part: &str| format!("{EMBEDDING}.lora_{part}.weight");
+    refused("peft-embeddings", "mistral", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| {
+            for (part, of_linear) in [("A", "B"), ("B", "A")] {
+                let mut tensor = tensors.by_name().remove(&format!("{EMBEDDING}.lora_embedding_{part}")).unwrap();
+                tensor.shape.reverse();
+                tensors.by_name().insert(linear(of_linear), tensor);
+            }
+        });
+    })
+    .complains("`model.embed_tokens` is an embedding, and its factors are a linear's");
+    refused("peft-embeddings", "mistral", PLAN, |dir| {
+        renamed("lm_head.lora_A.weight", "lm_head.lora_embedding_B")(dir);
+        renamed("lm_head.lora_B.weight", "lm_head.lora_embedding_A")(dir);
+    })
+    .complains("`lm_head` is no embedding, and its factors are one's");
+    refused("peft-embeddings", "mistral", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| {
+            let tensor = tensors.get(&format!("{HEAD}.lora_A.weight")).clone();
+            tensors.by_name().insert(format!("{EMBEDDING}.lora_A.weight"), tensor);
+        });
+    })
+    .complains("has factors of an embedding and of a linear");
+    refused("peft-embeddings", "mistral", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| _ = tensors.by_name().remove(&format!("{EMBEDDING}.lora_embedding_A")));
+    })
+    .complains("`model.embed_tokens` has no A");
+}
+
+#[test]
+fn dora_of_an_embedding_is_refused() {
+    let dora = refused("mlx-embedding", "qwen2", PLAN, |dir| {
+        config(dir, |keys| keys["fine_tune_type"] = json!("dora"));
+        tensors(dir, MLX, |tensors| {
+            let mut lengths = tensors.get("model.embed_tokens.lora_a").clone();
+            (lengths.shape, lengths.data) = (vec![264], lengths.data[..4 * 264].to_vec());
+            tensors.by_name().insert("model.embed_tokens.m".into(), lengths);
+        });
+    });
+    dora.complains("`model.embed_tokens` is an embedding with DoRA");
+}
+
+/// Only modules of layers are trained; and a GGUF LoRA of the one matrix cannot have been run.
+#[test]
+fn what_is_merged_only_goes_nowhere_else() {
+    let dir = prepared("peft-embeddings", "mistral");
+    let chat = r#"{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}"#;
+    dir.write("chats.jsonl", chat);
+    let report = run(&dir, &(BASE.to_owned() + &import("base", HERE)));
+    let with =
+        format!("data = \"chats.jsonl\", init_adapter = \"{}\"", output(&report, "adapter", "adapter").display());
+    dir.write("p.toml", BASE.to_owned() + &stage("train", "train-candle", "model = \"base\"", &with));
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("changes `lm_head`").complains("modules of layers");
+
+    let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
+    let report = run(&dir, &(BASE.to_owned() + &import("base", HERE) + &lora));
+    let mut config = dir.json("model/config.json");
+    config["tie_word_embeddings"] = json!(true);
+    dir.write("model/config.json", config.to_string());
+    let mut model = Tensors::parse(&std::fs::read(dir.path("model/model.safetensors")).unwrap());
+    model.by_name().remove("lm_head.weight");
+    dir.write("model/model.safetensors", model.bytes());
+    let lora = format!("source = \"path:{}\"", output(&report, "lora", "adapter").display());
+    dir.write("p.toml", BASE.to_owned() + &import("base", &lora));
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`token_embd.weight` is the embedding and the head");
+}
