@@ -173,7 +173,7 @@ fn a_saved_weight_must_be_the_bases_own() {
     let dir = prepared("peft-embeddings", "mistral");
     let q8_0 = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"q8_0\"");
     dir.write("p.toml", BASE.to_owned() + &q8_0 + &import("gguf", HERE));
-    dir.host().args(["run", "p.toml"]).exits(STAGE).complains("quantized").complains("save_embedding_layers=False");
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("own is q8_0").complains("save_embedding_layers=False");
 }
 
 #[test]
@@ -253,6 +253,15 @@ fn dora_of_an_embedding_is_refused() {
         });
     });
     dora.complains("`model.embed_tokens` is an embedding with DoRA");
+    let dora = refused("peft-embeddings", "mistral", PLAN, |dir| {
+        config(dir, |keys| keys["use_dora"] = json!(true));
+        tensors(dir, PEFT, |tensors| {
+            let mut lengths = tensors.get(&format!("{EMBEDDING}.lora_embedding_B")).clone();
+            (lengths.shape, lengths.data) = (vec![32], lengths.data[..4 * 32].to_vec());
+            tensors.by_name().insert(format!("{EMBEDDING}.lora_magnitude_vector"), lengths);
+        });
+    });
+    dora.complains("`model.embed_tokens` is an embedding with DoRA");
 }
 
 /// Only modules of layers are trained; and a GGUF LoRA of the one matrix cannot have been run.
@@ -278,4 +287,54 @@ fn what_is_merged_only_goes_nowhere_else() {
     let lora = format!("source = \"path:{}\"", output(&report, "lora", "adapter").display());
     dir.write("p.toml", BASE.to_owned() + &import("base", &lora));
     dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`token_embd.weight` is the embedding and the head");
+}
+
+/// PEFT holds a pattern against last names before it ties, and against paths before it adapts.
+#[test]
+fn a_pattern_of_whole_paths_ties_nothing() {
+    let pattern = |dir: &Dir, pattern: &str| config(dir, |keys| keys["target_modules"] = json!(pattern));
+    let dir = prepared("peft-weight-tying", "gemma2");
+    pattern(&dir, ".*embed_tokens|.*q_proj");
+    agrees(&run(&dir, &(BASE.to_owned() + &import("base", HERE) + &both("base"))), "peft-weight-tying", "gemma2");
+    let apart = refused("peft-weight-tying", "gemma2", PLAN, |dir| {
+        pattern(dir, r"model\.embed_tokens|.*q_proj");
+        tensors(dir, PEFT, |tensors| tensors.by_name().retain(|name, _| !name.contains("lm_head")));
+    });
+    apart.complains("no model of the family `gemma` has two");
+}
+
+#[test]
+fn a_tie_that_the_model_does_not_have() {
+    // Of two models of one family: the adapter is for the one whose embedding is its head.
+    let dir = prepared("mlx-embedding", "qwen2");
+    ForeignAdapter::named("peft-tied-head").write(&dir, "head");
+    let import_head = import("base", "source = \"path:head\"").replace("stages.adapter", "stages.head");
+    let untie = stage("apart", "fuse", "model = \"base\", adapter = \"head\"", "dtype = \"f32\"");
+    let merge = stage("fuse", "fuse", "model = \"apart\", adapter = \"adapter\"", "");
+    dir.write("p.toml", BASE.to_owned() + &import("base", HERE) + &import_head + &untie + &merge);
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("as the one matrix that they are in its base");
+    // PEFT leaves the head's factors out where nothing ties them, for its configuration does not name the head.
+    let dir = prepared("peft-embeddings", "mistral");
+    config(&dir, |keys| {
+        keys["ensure_weight_tying"] = json!(true);
+        keys["target_modules"] = json!(["embed_tokens", "q_proj"]);
+    });
+    dir.write("p.toml", BASE.to_owned() + &import("base", HERE));
+    dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`lm_head` has factors, and `target_modules`");
+}
+
+/// A trainer may load a model in fewer bits than it was saved in, or in more.
+#[test]
+fn a_saved_weight_may_be_rounded() {
+    let dir = prepared("peft-tied-head", "qwen2");
+    let f32 = stage("wide", "fuse", "model = \"base\"", "dtype = \"f32\"");
+    tensors(&dir, PEFT, |tensors| tensors.get(&format!("{HEAD}.base_layer.weight")).cut_to_bf16());
+    run(&dir, &(BASE.to_owned() + &f32 + &import("wide", HERE)));
+    let twice = refused("peft-tied-head", "qwen2", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| {
+            let saved = tensors.get(&format!("{HEAD}.base_layer.weight")).clone();
+            tensors.by_name().insert(format!("{HEAD}.weight"), saved);
+        });
+    });
+    twice.complains("are the same factor");
 }

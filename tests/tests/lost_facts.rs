@@ -72,6 +72,28 @@ fn no_more_experts_are_chosen_than_there_are() {
     says(&convert(&dir, "plan", PLAN), &["`num_experts_per_tok` is 100, expected at most the 6 experts"]);
 }
 
+/// What is divided by them must be a number.
+#[test]
+fn divisors_are_numbers() {
+    let dir = model("granite3", |config| config["logits_scaling"] = json!(1e-45));
+    says(&convert(&dir, "plan", PLAN), &["`1 / logits_scaling` is 7136", "expected a positive number"]);
+
+    let dir = model("llama3", |_| {});
+    convert(&dir, "run", 0);
+    let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
+    let made = std::fs::read_dir(output(&report, "gguf", "model")).unwrap().map(|entry| entry.unwrap().path());
+    let gguf = made.into_iter().find(|path| path.extension().is_some_and(|e| e == "gguf")).unwrap();
+    let mut bytes = std::fs::read(&gguf).unwrap();
+    let file = checkpoint::gguf::Gguf::open(&gguf).unwrap();
+    let factors = file.get("rope_freqs.weight").unwrap().1;
+    let at = bytes.windows(factors.len()).position(|window| window == factors).unwrap();
+    bytes[at + 4..at + 8].copy_from_slice(&f32::NAN.to_le_bytes());
+    dir.write("model.gguf", bytes);
+    dir.write("p.toml", "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model.gguf\" }\n");
+    let refused = dir.host().args(["plan", "p.toml"]).exits(PLAN);
+    says(&refused, &["`rope_freqs.weight` of the model is NaN, expected a number"]);
+}
+
 /// transformers takes no fraction for it, not even one of zero.
 #[test]
 fn a_number_that_no_gguf_has_comes_back_as_transformers_wants_it() {

@@ -91,11 +91,17 @@ fn a_configuration_that_asks_for_something_unknown() {
     let large = |config: &mut Value| config["rms_norm_eps"] = json!(1e300);
     refused_directory(|_| {}, large, &["`rms_norm_eps` is 1", "expected a positive number of at most 3.4028235e38"]);
 
+    let list = |config: &mut Value| config["rope_scaling"] = json!([]);
+    refused_directory(|_| {}, list, &["`rope_scaling` is [], expected an object"]);
+
     let beyond = |config: &mut Value| config["vocab_size"] = json!(1u64 << 62);
     refused_directory(|_| {}, beyond, &["`vocab_size` is 4611686018427387904, expected at most 2147483647"]);
 
     let family = |config: &mut Value| config["model_type"] = json!("mamba9");
     refused_directory(|_| {}, family, &["no family plugin handles model_type `mamba9`"]);
+    // Its name would clear the screen.
+    let family = |config: &mut Value| config["model_type"] = json!("m\u{1b}[2J");
+    refused_directory(|_| {}, family, &[r"no family plugin handles model_type `m\u{1b}[2J`"]);
 }
 
 /// A pipe would wait for ever.

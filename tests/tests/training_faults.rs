@@ -46,6 +46,14 @@ fn a_line_that_is_no_json_is_named() {
     dir.host().args(["run", "p.toml"]).exits(0);
 }
 
+/// An average that never forgets divides by zero.
+#[test]
+fn decays_are_below_one() {
+    let dir = training(1, CHAT);
+    dir.write("p.toml", dir.read("p.toml").replace("steps = 1", "steps = 1, betas = [0.9, 1.0]"));
+    dir.host().args(["run", "p.toml"]).exits(3).complains("`betas[1]` is `1.0`, expected less than 1");
+}
+
 /// The loss of the last step is taken before it, and so is finite.
 #[test]
 fn an_adapter_that_diverges_in_the_last_step_is_not_kept() {

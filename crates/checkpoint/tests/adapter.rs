@@ -117,6 +117,17 @@ fn a_pattern_matches_whole_names_only() {
     assert_eq!(config.rank_of(Q).unwrap(), 4);
 }
 
+/// In Python's dialect, as PEFT reads them; what would take for ever is an error.
+#[test]
+fn a_pattern_may_look_around() {
+    let mut config = AdapterConfig::new(2, 2.0, Vec::new());
+    config.rank_pattern = vec![(r"(?!layers\.0)layers\.\d+.*".into(), 9), (r"(?P<p>q|k)_(?<=q_)proj".into(), 4)];
+    assert_eq!(config.rank_of(Q).unwrap(), 4);
+    assert_eq!(config.rank_of(&Q.replace(".0.", ".1.")).unwrap(), 9);
+    config.rank_pattern = vec![(r"((?=[a-z.])([a-z0-9._]+)+)+!".into(), 9)];
+    assert!(config.rank_of(Q).unwrap_err().to_string().contains("`rank_pattern`"));
+}
+
 #[test]
 fn a_configuration_that_peft_wrote_is_read() {
     let config = AdapterConfig::parse(include_bytes!("data/peft_adapter_config.json")).unwrap();

@@ -96,6 +96,16 @@ pub enum MetaValue {
 }
 
 impl MetaValue {
+    /// A value in it that is NaN or infinite.
+    fn not_finite(&self) -> Option<f64> {
+        match self {
+            MetaValue::F32(value) => Some(f64::from(*value)).filter(|value| !value.is_finite()),
+            MetaValue::F64(value) => Some(*value).filter(|value| !value.is_finite()),
+            MetaValue::Array(values) => values.iter().find_map(MetaValue::not_finite),
+            _ => None,
+        }
+    }
+
     /// An unsigned number of whatever width.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
@@ -149,6 +159,16 @@ impl ModelDescription {
     /// Bytes of all tensors' data.
     pub fn tensor_bytes(&self) -> u64 {
         self.tensors.iter().map(StoredTensor::bytes).sum()
+    }
+
+    /// A fact that is NaN or infinite, with its name: JSON has no such number, and no model either.
+    pub fn not_finite(&self) -> Option<(&str, f64)> {
+        let in_metadata = self.metadata.iter().find_map(|(key, value)| Some((key.as_str(), value.not_finite()?)));
+        let in_small = || {
+            let small = self.small.iter();
+            small.flat_map(|(name, values)| values.iter().map(move |value| (name.as_str(), f64::from(*value))))
+        };
+        in_metadata.or_else(|| in_small().find(|(_, value)| !value.is_finite()))
     }
 
     /// What a family claims it by: `model_type` of the configuration, or the GGUF architecture.

@@ -34,6 +34,10 @@ impl ModelInput {
 
     /// Lets the family that claims the model read it.
     pub fn read(ctx: &Context, description: ModelDescription) -> Result<Self> {
+        if let Some((name, value)) = description.not_finite() {
+            return Err(Error::new("bad_values", format!("`{name}` of the model is {value}, expected a number"))
+                .with_help("the file is damaged; fetch it again"));
+        }
         let reading = model_api::family::read(ctx, &description)?;
         Ok(Self { description, reading })
     }

@@ -16,12 +16,15 @@ impl ModelInput {
     /// one matrix here, else as it is.
     ///
     /// # Errors
-    /// Where it would need a head of its own, and the family has no such models.
+    /// Where it would need a head of its own, and the family has no such models, or has one that the adapter's base did
+    /// not have.
     pub fn changed_by(self, ctx: &Context, adapter: Option<&AdapterInput>) -> Result<Self> {
+        let tied = self.reading.architecture.is_tied();
         match adapter {
             Some(adapter) if !adapter.description.keeps_tie => {
                 self.untied_where(ctx, &|module| adapter.description.modules.contains_key(module))
             }
+            Some(_) if !tied => Err(apart()),
             _ => Ok(self),
         }
     }
@@ -70,8 +73,8 @@ impl ModelInput {
 
     fn inseparable(&self) -> Error {
         let message = format!(
-            "the adapter changes only one of embedding and head, which are one matrix here, and no model of the family `{}` \
-             has two",
+            "the adapter changes embedding or head apart from the other; they are one matrix here, and no model of the \
+             family `{}` has two",
             self.reading.family
         );
         Error::new("tied_head", message).with_help(
@@ -79,6 +82,12 @@ impl ModelInput {
              mlx-lm",
         )
     }
+}
+
+fn apart() -> Error {
+    let message =
+        "the adapter changes embedding and head as the one matrix that they are in its base, and this model has two";
+    Error::new("unfit_adapter", message).with_help("import the adapter for this model, which says what it means for it")
 }
 
 /// The description of the same model with a head.
@@ -106,8 +115,8 @@ pub fn untied_note(before: &ModelInput, after: &ModelInput) -> Option<Finding> {
     }
     let (rows, columns) = (after.reading.architecture.vocab_size, after.reading.architecture.hidden_size);
     let message = format!(
-        "embedding and head are one matrix in the base, and the adapter changes only one of them: what comes out has both, \
-         a matrix of {rows} × {columns} more"
+        "embedding and head are one matrix in the base, and the adapter changes one apart from the other: what comes out \
+         has both, a matrix of {rows} × {columns} more"
     );
     Some(Finding::new(Severity::Note, "untied_head", message))
 }

@@ -174,7 +174,14 @@ impl<'a> Keys<'a> {
         let name = "rope_freqs.weight";
         match (self.model.tensor(name), self.model.small.get(name)) {
             (None, _) => Ok(Vec::new()),
-            (Some(_), Some(values)) if values.len() == half => Ok(values.clone()),
+            (Some(_), Some(values)) if values.len() == half => match values.iter().position(|value| *value == 0.0) {
+                None => Ok(values.clone()),
+                Some(i) => Err(FamilyError::BadKey {
+                    key: format!("{name}[{i}]"),
+                    got: "0".into(),
+                    expected: "a divisor".into(),
+                }),
+            },
             (Some(stored), _) => Err(FamilyError::BadKey {
                 key: name.into(),
                 got: format!("{:?}", stored.shape),

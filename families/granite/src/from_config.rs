@@ -72,7 +72,7 @@ fn granite(model: &ModelDescription, keys: &Config<'_>, kind: Kind) -> Result<Gr
             embedding: multiplier("embedding_multiplier")?,
             attention: multiplier("attention_multiplier")?,
             residual: multiplier("residual_multiplier")?,
-            logits_scaling: multiplier("logits_scaling")?,
+            logits_scaling: config::divisor("logits_scaling", multiplier("logits_scaling")?)?,
         },
         attention_bias: keys.flag("attention_bias", false)?,
         mlp_bias: kind == Kind::Dense && keys.flag("mlp_bias", false)?,

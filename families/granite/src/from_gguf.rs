@@ -80,7 +80,7 @@ fn granite(model: &ModelDescription, keys: &Keys<'_>) -> Result<Granite, FamilyE
             embedding: scale("embedding_scale")?.unwrap_or(1.0),
             attention: scale("attention.scale")?.unwrap_or(usual),
             residual: scale("residual_scale")?.unwrap_or(1.0),
-            logits_scaling: scale("logit_scale")?.unwrap_or(1.0),
+            logits_scaling: config::divisor(&keys.name("logit_scale"), scale("logit_scale")?.unwrap_or(1.0))?,
         },
         attention_bias: has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias"),
         mlp_bias: kind == Kind::Dense && has("blk.0.ffn_down.bias"),

@@ -10,6 +10,7 @@ use crate::artifact::StoreError;
 use crate::exit_code;
 use crate::pipeline::Problems;
 use crate::planning::PlanError;
+use crate::report::visible;
 use crate::run::RecordError;
 use crate::schedule::RunError;
 use crate::worker::{WorkerError, WorkerFailure};
@@ -90,7 +91,7 @@ impl CliError {
             return problems.render(styled);
         }
         let help = self.help().map(|h| format!("  help: {h}\n")).unwrap_or_default();
-        format!("error: {self}\n{help}")
+        visible(&format!("error: {self}\n{help}")).into_owned()
     }
 
     /// The same for scripts.

@@ -7,6 +7,7 @@ mod screen;
 mod series;
 mod table;
 mod units;
+mod visible;
 
 pub use page::page;
 pub use plan_table::plan_table;
@@ -15,3 +16,4 @@ pub use screen::Screen;
 pub use series::Series;
 pub use table::Table;
 pub use units::{bytes, parse_bytes, seconds};
+pub use visible::visible;

@@ -9,7 +9,7 @@ use stage_api::hosting::Level;
 use stage_api::{Finding, Severity};
 
 use super::run_report::{StageReport, figure};
-use super::{bytes, seconds};
+use super::{bytes, seconds, visible};
 use crate::worker::{Event, EventBody};
 
 /// Between two plain lines of progress.
@@ -41,6 +41,7 @@ impl Screen {
 
     /// A line of its own.
     pub fn note(&self, text: &str) {
+        let text = visible(text);
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),

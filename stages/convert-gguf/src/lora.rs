@@ -41,8 +41,9 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
         Some(modules.get(&facts.module)?.rank)
     };
     let disk = changed.iter().map(|matrix| file_bytes(matrix, &rank)).sum::<u64>() + HEADER_BYTES;
-    // The factors are held whole; what is moved of them is one tensor's.
-    let memory = PROCESS_MEMORY + adapter_memory(&adapter.description);
+    // The factors are held whole, and what was moved of them for one matrix.
+    let moved = changed.iter().map(|matrix| file_bytes(matrix, &rank)).max().unwrap_or(0);
+    let memory = PROCESS_MEMORY + adapter_memory(&adapter.description) + moved;
     let estimate = Estimate { memory: Some(memory), disk: Some(disk), ..Estimate::default() };
     let output = describe_adapter(&described(&adapter.description))?;
     let (outputs, pins) = ([("adapter".into(), output)].into(), [("base".into(), of_base.to_string())].into());
@@ -72,6 +73,8 @@ fn merge_only(base: &ModelInput, adapter: &AdapterDescription) -> Vec<Finding> {
     dora.into_iter().chain(tied).map(finding).collect()
 }
 
+/// Values that are written at a time.
+const BLOCK: usize = 1 << 16;
 /// Names and metadata, a generous guess.
 const HEADER_BYTES: u64 = 1 << 20;
 
@@ -126,8 +129,10 @@ pub fn write(ctx: &Context, adapter: &AdapterInput, name: &str) -> Result<Adapte
         let bake = alpha.is_none();
         let values = factor.values(bake)?;
         for (header, values) in factor.headers().iter().zip(values) {
-            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            writer.write(&header.name, &bytes).map_err(stage_error("unwritable_gguf"))?;
+            for values in values.chunks(BLOCK) {
+                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                writer.write(&header.name, &bytes).map_err(stage_error("unwritable_gguf"))?;
+            }
         }
     }
     writer.finish().map_err(stage_error("unwritable_gguf"))?;

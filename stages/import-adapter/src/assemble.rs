@@ -61,9 +61,9 @@ impl Read {
     }
 }
 
-/// Whether two changes are of the same values.
+/// Whether two changes have the same factors.
 pub fn are_same(found: &Found, one: &Change, other: &Change) -> Result<bool, ImportError> {
-    Ok(one.scale == other.scale && Factors::read(found, one)? == Factors::read(found, other)?)
+    Ok(Factors::read(found, one)? == Factors::read(found, other)?)
 }
 
 /// A change's values, A `(experts · rank, in)` and B `(experts · out, rank)`.

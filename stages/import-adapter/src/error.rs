@@ -5,12 +5,8 @@ use std::path::PathBuf;
 use checkpoint::gguf::MetadataError;
 use checkpoint::{adapter, gguf, safetensors};
 use model::StoredType;
-use model::expr::ExprError;
-use model::inventory::Role;
-use stage_model::ModelInput;
 
-use crate::found::{Found, Kind};
-use crate::names::last_part;
+use crate::found::Kind;
 
 /// Files that are no adapter, or none that can be taken.
 #[derive(Debug, thiserror::Error)]
@@ -93,12 +89,17 @@ pub enum ImportError {
     TwoKinds { changed: String },
     #[error("`ensure_weight_tying` is true, and `{head}` is not what the embedding's factors are")]
     NotTied { head: String },
+    #[error(
+        "`ensure_weight_tying` is true, and patterns of ranks or alphas give the head the scale {head}, the embedding \
+         {embedding}: the two are no longer one matrix"
+    )]
+    TiedScales { head: f32, embedding: f32 },
     #[error("`{tensor}` has {got} in row {row}, the model that is connected has {expected}")]
     SavedOther { tensor: String, row: u64, got: f32, expected: f32 },
-    #[error(
-        "`{tensor}` is a whole weight, and the connected model's own is quantized: whether the two are the same cannot be told"
-    )]
-    SavedBesideQuantized { tensor: String },
+    #[error("`target_modules` names no module, and which PEFT takes then goes by a table of its own")]
+    NoTargets,
+    #[error("pattern `{pattern}` of `{key}` cannot be used")]
+    Pattern { key: &'static str, pattern: String, source: Box<fancy_regex::Error> },
     #[error("`{changed}` has rank {rank}, its configuration says {configured}")]
     Rank { changed: String, rank: u64, configured: u64 },
     #[error("`{changed}` has {} lengths of rows, its configuration says that it {}",
@@ -119,7 +120,7 @@ impl ImportError {
             Self::Pickle { .. } | Self::FullFineTune | Self::Invocation => "unsupported_adapter",
             Self::TwoScales { .. } | Self::AlphaAlone { .. } | Self::NoScale => "unknown_scale",
             Self::NotFinite { .. } => "bad_values",
-            Self::NotTied { .. } | Self::SavedOther { .. } | Self::SavedBesideQuantized { .. } => "unfit_adapter",
+            Self::NotTied { .. } | Self::TiedScales { .. } | Self::SavedOther { .. } => "unfit_adapter",
             Self::LookupDora { .. } => "unsupported_adapter",
             _ => "unreadable_adapter",
         }
@@ -155,15 +156,16 @@ impl ImportError {
             Self::Metadata { key: "general.architecture", .. } => "the adapter was made for another model",
             Self::Config { source, .. } => return help_for_config(source),
             Self::LeftOut { .. } => {
-                "PEFT would compute without them: these are files of two adapters, or one of them was edited"
+                "the library that it is of would compute without them, or refuse them: these are files of two adapters, or \
+                one of them was edited"
             }
             Self::NotFinite { .. } => "its training diverged, or the file is damaged",
+            Self::NoTargets => {
+                "name the modules of the factors in `target_modules`, as PEFT does when it saves an adapter"
+            }
             Self::SavedOther { .. } => {
                 "it was trained beside its factors, or the adapter was made for another model; merge with PEFT's \
                 `merge_and_unload` and `fetch` the result"
-            }
-            Self::SavedBesideQuantized { .. } => {
-                "save the adapter again with `save_embedding_layers=False`, or connect the model that it was trained on"
             }
             Self::LookupDora { .. } => "merge with the tool that trained it and `fetch` the result",
             _ => return None,
@@ -196,105 +198,6 @@ impl From<ImportError> for stage_api::Error {
     }
 }
 
-/// Factors that are no module's of the model.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    #[error("`{}` and `{}` are the same module", names[0], names[1])]
-    Same { names: [String; 2] },
-    #[error("the model has no matrix `{name}`; it has {}", quoted(similar))]
-    Unknown { name: String, similar: Vec<String> },
-    #[error("`{tensor}` is the weight of an embedding or a head that the model does not have")]
-    SavedNowhere { tensor: String },
-    #[error("`{tensor}` is {got:?}, the model's own {expected:?}: the vocabulary was resized before training")]
-    Resized { tensor: String, got: Vec<u64>, expected: Vec<u64> },
-    #[error("`{name}` is {}", if *is_embedding { "an embedding, and its factors are a linear's" }
-        else { "no embedding, and its factors are one's" })]
-    OtherKind { name: String, is_embedding: bool },
-    #[error("`{name}` is the embedding and the head, and llama.cpp aborts on such an adapter: nobody has run it")]
-    TiedGguf { name: String },
-    #[error("`{name}` is {what}, which is not merged: {why}")]
-    NoMatrix { name: String, what: &'static str, why: &'static str },
-    #[error("`{module}` is {got:?} in the adapter, {expected:?} in the model")]
-    Shape { module: String, got: Vec<u64>, expected: Vec<u64> },
-    #[error("the parts of `{module}` do not fit each other: {source}")]
-    Unplaceable { module: String, source: ExprError },
-    #[error("`{module}` is computed from what is stored, not moved, so no factors are its own")]
-    Computed { module: String },
-    #[error("only part of `{module}` has DoRA's lengths: `{with}` has them, {}",
-        without.as_ref().map_or("the rest is not adapted".to_owned(), |name| format!("`{name}` has none")))]
-    HalfDora { module: String, with: String, without: Option<String> },
-}
-
-impl Problem {
-    /// A name that no module takes.
-    pub fn unknown(name: &str, found: &Found, model: &ModelInput) -> Self {
-        let stored = if found.kind == Kind::Gguf { name.to_owned() } else { format!("{name}.weight") };
-        let is_it = |known: &str| found.kind.key_of(known) == found.kind.key_of(&stored);
-        let inventory = &model.reading.inventory;
-        let in_gguf = inventory.gguf.iter().map(|t| (t.name.as_str(), t.role));
-        let role = match found.kind {
-            Kind::Gguf => in_gguf.clone().find(|(known, _)| is_it(known)),
-            _ => inventory.tensors.iter().map(|t| (t.name.as_str(), t.role)).find(|(known, _)| is_it(known)),
-        };
-        if let Some((what, why)) = role.and_then(|(_, role)| no_matrix(role)) {
-            return Self::NoMatrix { name: name.to_owned(), what, why };
-        }
-        let modules = inventory.tensors.iter().filter_map(|t| Some(t.adapter.as_ref()?.module.as_str()));
-        let known: Vec<&str> = match found.kind {
-            Kind::Gguf => in_gguf.filter(|(_, role)| role.is_matrix()).map(|(name, _)| name).collect(),
-            _ => modules.collect(),
-        };
-        Self::Unknown { name: name.to_owned(), similar: similar(name, &known) }
-    }
-
-    pub fn help(&self) -> &'static str {
-        match self {
-            Self::Same { .. } => "two adapters lie in one file; save one of them alone",
-            Self::NoMatrix { .. } => "train without it, or merge with the tool that trained it and `fetch` the result",
-            Self::TiedGguf { .. } => "import the adapter that it was converted from",
-            Self::Resized { .. } => {
-                "save the resized base, or merge with PEFT's `merge_and_unload`, and `fetch` the result"
-            }
-            Self::HalfDora { .. } => "the model keeps both parts in one matrix; train both with DoRA, or neither",
-            _ => "the adapter was made for another model",
-        }
-    }
-}
-
-impl From<Problem> for stage_api::Error {
-    fn from(problem: Problem) -> Self {
-        Self::from_source("unfit_adapter", &problem).with_help(problem.help())
-    }
-}
-
-/// Tensors that trainers change and that no product with a module's input is.
-fn no_matrix(role: Role) -> Option<(&'static str, &'static str)> {
-    match role {
-        Role::Norm => Some(("a norm", "it is no matrix, and llama.cpp reads over it")),
-        Role::Bias | Role::StateSpace => {
-            Some(("no matrix of a product", "llama.cpp loads such an adapter and computes without it"))
-        }
-        Role::Frequencies => Some(("a fact of the architecture", "nothing learns it")),
-        _ => None,
-    }
-}
-
-/// Names of the same last part, else the last parts that there are.
-fn similar(name: &str, known: &[&str]) -> Vec<String> {
-    let alike: Vec<String> =
-        known.iter().filter(|known| last_part(known) == last_part(name)).take(3).map(|k| (*k).to_owned()).collect();
-    if !alike.is_empty() {
-        return alike;
-    }
-    let mut lasts: Vec<String> = Vec::new();
-    for last in known.iter().map(|known| last_part(known)) {
-        if !lasts.iter().any(|known| known == last) {
-            lasts.push(last.to_owned());
-        }
-    }
-    lasts
-}
-
 fn unexpected(tensor: &str) -> &'static str {
     if tensor.ends_with("_norm.weight") {
         ": it is a whole norm, which llama.cpp reads over"
@@ -307,7 +210,8 @@ fn unexpected(tensor: &str) -> &'static str {
     }
 }
 
-fn quoted(names: &[String]) -> String {
+/// Names for a message.
+pub fn quoted(names: &[String]) -> String {
     match names {
         [] => "none".into(),
         names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),

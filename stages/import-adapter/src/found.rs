@@ -92,10 +92,9 @@ impl Found {
         if params.scale.is_some() && !matches!(files, Files::Mlx { .. }) {
             return Err(ImportError::NeedlessScale);
         }
-        let inventory = &model.reading.inventory;
         match files {
-            Files::Peft { config, weights } => peft::read(config, weights, inventory),
-            Files::Mlx { config, weights } => mlx::read(config, weights, params.scale, inventory),
+            Files::Peft { config, weights } => peft::read(config, weights, model),
+            Files::Mlx { config, weights } => mlx::read(config, weights, params.scale, model),
             Files::Gguf(path) => gguf::read(path, &model.reading.gguf.architecture),
         }
     }

@@ -17,6 +17,7 @@ use crate::weights::Weights;
 const INVOCATION: &str = "adapter.alora.invocation_tokens";
 /// llama.cpp goes by the name.
 pub const EMBEDDING: &str = "token_embd.weight";
+pub const HEAD: &str = "output.weight";
 
 pub fn read(path: &Path, architecture: &str) -> Result<Found, ImportError> {
     let file = Gguf::open(path).map_err(|error| ImportError::Gguf(Box::new(error)))?;

@@ -15,10 +15,10 @@ mod names;
 mod params;
 mod peft;
 mod place;
+mod problem;
 mod report;
 mod saved;
 mod source;
-mod targeting;
 mod tie;
 mod weights;
 
@@ -69,8 +69,8 @@ impl Stage for ImportAdapter {
         let adapter = described(&model, &found, &placed);
         let bytes = adapter_memory(&adapter);
         let estimate = Estimate {
-            // What was assembled, and one module's factors as they are read.
-            memory: Some(PROCESS_MEMORY + 2 * bytes),
+            // What was assembled, and one module's factors as they are read or written; the head's to be compared, too.
+            memory: Some(PROCESS_MEMORY + if found.repeated.is_some() { 3 } else { 2 } * bytes + rows(&placed)),
             disk: Some(bytes + HEADER_BYTES),
             seconds: Some(bytes as f64 / 5e8),
             ..Estimate::default()
@@ -127,6 +127,11 @@ fn write(ctx: &Context, inventory: &Inventory, found: &Found, placed: &[Placed])
         .map_err(|e| Error::from_source("io", &e).with_cause(directory.display().to_string()))?;
     let adapter = Adapter { config: config::of(found, &modules, inventory), modules };
     adapter.write_for(inventory, &directory).map_err(stage_error("unwritable_adapter"))
+}
+
+/// What it takes to know where each row comes from: an embedding has many.
+fn rows(placed: &[Placed]) -> u64 {
+    placed.iter().map(|placed| size_of_val(placed.rows.as_slice()) as u64).sum()
 }
 
 /// Names of tensors and the configuration: a generous guess for the disk estimate.

@@ -15,9 +15,9 @@ use model::{Expr, RowMap};
 use stage_model::ModelInput;
 
 use crate::change::Change;
-use crate::error::Problem;
 use crate::found::{Found, Kind};
-use crate::gguf::EMBEDDING;
+use crate::gguf::{EMBEDDING, HEAD};
+use crate::problem::Problem;
 
 /// A module of the model, and where its factors come from.
 #[derive(Debug)]
@@ -76,17 +76,20 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
             Err(problem) => problems.push(problem),
         }
     }
+    let tied = tied_in_gguf(model, found);
     let unknown = found.changes.keys().filter(|name| !used.contains(name.as_str()));
+    let unknown = unknown.filter(|name| tied.is_empty() || *name != HEAD);
     problems.extend(unknown.map(|name| Problem::unknown(name, found, model)));
-    problems.extend(tied_in_gguf(model, found));
+    problems.extend(tied);
     placed.sort_by(|a, b| a.module.cmp(&b.module));
     (placed, problems)
 }
 
 /// A GGUF LoRA of an embedding that is the head too: nobody can have run it.
-fn tied_in_gguf(model: &ModelInput, found: &Found) -> Option<Problem> {
+fn tied_in_gguf(model: &ModelInput, found: &Found) -> Vec<Problem> {
     let tied = found.kind == Kind::Gguf && model.reading.architecture.is_tied();
-    (tied && found.changes.contains_key(EMBEDDING)).then(|| Problem::TiedGguf { name: EMBEDDING.to_owned() })
+    let changed = [EMBEDDING, HEAD].into_iter().filter(|name| tied && found.changes.contains_key(*name));
+    changed.map(|name| Problem::TiedGguf { name: name.to_owned() }).collect()
 }
 
 /// An adapter's changes by the names of stored tensors.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use stage_api::{Finding, Severity};
 use stage_model::ModelInput;
 
-use crate::error::Problem;
 use crate::found::Found;
 use crate::names::last_part;
 use crate::place::Placed;
+use crate::problem::Problem;
 
 /// A problem as a finding that refuses the pipeline.
 pub fn problem(problem: &Problem) -> Finding {

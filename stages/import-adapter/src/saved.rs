@@ -1,6 +1,7 @@
 //! Whole embeddings and heads beside the factors that change them. PEFT saves those that it adapts, frozen as they are;
 //! where they are the base's own there is nothing to merge.
 
+use checkpoint::resolve::resolve;
 use checkpoint::view::{ModelView, RowReader};
 use model::StoredType;
 use model::description::StoredTensor;
@@ -9,9 +10,10 @@ use stage_api::{Context, Result};
 use stage_model::{ModelInput, stage_error};
 
 use crate::MODEL;
-use crate::error::{ImportError, Problem};
+use crate::error::ImportError;
 use crate::found::Found;
 use crate::names::core;
+use crate::problem::Problem;
 use crate::tie::HEAD;
 
 /// Values that are compared at a time.
@@ -19,15 +21,24 @@ const BLOCK: usize = 1 << 16;
 
 /// Those that cannot be the base's own, told from headers.
 pub fn problems(model: &ModelInput, found: &Found) -> Vec<Problem> {
-    let unfit = |(module, saved): (&String, &StoredTensor)| match own(model, module) {
-        None => Some(Problem::SavedNowhere { tensor: saved.name.clone() }),
-        Some(spec) if spec.shape != saved.shape => {
-            let (got, expected) = (saved.shape.clone(), spec.shape.clone());
-            Some(Problem::Resized { tensor: saved.name.clone(), got, expected })
+    let unfit = |(module, saved): (&String, &StoredTensor)| {
+        let tensor = saved.name.clone();
+        let Some(spec) = own(model, module) else { return Some(Problem::SavedNowhere { tensor }) };
+        if spec.shape != saved.shape {
+            return Some(Problem::Resized { tensor, got: saved.shape.clone(), expected: spec.shape.clone() });
         }
-        Some(_) => None,
+        let (stored_type, own) = (saved.stored_type, stored_type(model, spec)?);
+        let comparable = stored_type.is_float() && own.is_float();
+        (!comparable).then_some(Problem::SavedBesideQuantized { tensor, stored_type, own })
     };
     found.saved.iter().filter_map(unfit).collect()
+}
+
+/// What the model stores a weight in.
+fn stored_type(model: &ModelInput, spec: &TensorSpec) -> Option<StoredType> {
+    let shapes = |name: &str| Some(model.description.tensor(name)?.shape.clone());
+    let expr = resolve(&model.reading.inventory, spec, model.description.container, &shapes).expr()?;
+    Some(model.description.tensor(expr.tensors().first()?)?.stored_type)
 }
 
 /// Compares values: a weight that was trained, or is another base's, is no part of a LoRA.
@@ -40,7 +51,8 @@ pub fn hold(ctx: &Context, model: &ModelInput, found: &Found) -> Result<()> {
     for (module, saved) in &found.saved {
         let Some(spec) = own(model, module) else { continue };
         let reader = view.rows(&spec.name).map_err(stage_error("unreadable_model"))?;
-        compare(ctx, found, saved, &reader)?;
+        let stored = stored_type(model, spec).unwrap_or(StoredType::F32);
+        compare(ctx, found, saved, stored, &reader)?;
     }
     Ok(())
 }
@@ -57,10 +69,14 @@ fn own<'a>(model: &'a ModelInput, module: &str) -> Option<&'a TensorSpec> {
     inventory.tensors.iter().find(is_it).or_else(|| tied.then(embedding).flatten())
 }
 
-fn compare(ctx: &Context, found: &Found, saved: &StoredTensor, reader: &RowReader<'_>) -> Result<()> {
-    let Some(stored) = reader.stored_type().filter(|stored| stored.is_float()) else {
-        return Err(ImportError::SavedBesideQuantized { tensor: saved.name.clone() }.into());
-    };
+/// The two are the same where one is the other, rounded: a trainer may keep a frozen weight wider or narrower than it was.
+fn compare(
+    ctx: &Context,
+    found: &Found,
+    saved: &StoredTensor,
+    stored: StoredType,
+    reader: &RowReader<'_>,
+) -> Result<()> {
     let (bytes, columns) = (found.weights.bytes(saved), reader.columns());
     let row_bytes = saved.stored_type.row_bytes(columns as u64).unwrap_or(0) as usize;
     let decode = |source| ImportError::Decode { tensor: saved.name.clone(), source };
@@ -71,8 +87,9 @@ fn compare(ctx: &Context, found: &Found, saved: &StoredTensor, reader: &RowReade
         reader.read_f32(range.clone(), &mut base).map_err(stage_error("unreadable_model"))?;
         let rows = &bytes[range.start as usize * row_bytes..range.end as usize * row_bytes];
         blocks::decode_rows(saved.stored_type, rows, &mut theirs).map_err(decode)?;
-        round(stored, &mut theirs).map_err(decode)?;
-        if let Some(at) = base.iter().zip(&theirs).position(|(base, theirs)| base != theirs) {
+        let [narrow_base, narrow_theirs] = [(saved.stored_type, &base), (stored, &theirs)].map(rounded);
+        let is_other = |at: &usize| narrow_base[*at] != theirs[*at] && base[*at] != narrow_theirs[*at];
+        if let Some(at) = (0..count).find(is_other) {
             let row = range.start + (at / columns) as u64;
             let (got, expected) = (theirs[at], base[at]);
             return Err(ImportError::SavedOther { tensor: saved.name.clone(), row, got, expected }.into());
@@ -81,9 +98,12 @@ fn compare(ctx: &Context, found: &Found, saved: &StoredTensor, reader: &RowReade
     Ok(())
 }
 
-/// As the base stores its values: a trainer may keep the frozen ones in a wider type.
-fn round(stored: StoredType, values: &mut [f32]) -> std::result::Result<(), blocks::BlockError> {
-    let mut bytes = vec![0; values.len() * stored.block_bytes() as usize];
-    blocks::encode_rows(stored, values, &mut bytes)?;
-    blocks::decode_rows(stored, &bytes, values)
+/// Values as a type of floats keeps them; unchanged where it keeps none of their size.
+fn rounded((stored, values): (StoredType, &Vec<f32>)) -> Vec<f32> {
+    let (mut bytes, mut rounded) = (vec![0; values.len() * stored.block_bytes() as usize], values.clone());
+    let kept = blocks::encode_rows(stored, values, &mut bytes);
+    match kept.and_then(|()| blocks::decode_rows(stored, &bytes, &mut rounded)) {
+        Ok(()) => rounded,
+        Err(_) => values.clone(),
+    }
 }

@@ -15,16 +15,15 @@ use crate::names::core;
 /// What transformers calls a head.
 pub const HEAD: &str = "lm_head";
 
-/// The model that the factors are placed onto, and what of them is meant.
+/// The model that the factors are placed onto; the head's own are taken out where they must be the embedding's.
 pub fn as_meant(ctx: &Context, model: ModelInput, found: &mut Found) -> Result<ModelInput> {
-    let ensured = found.config.as_ref().is_some_and(|config| config.ensure_weight_tying);
     if !model.reading.architecture.is_tied() {
         found.keeps_tie = false;
         return Ok(model);
     }
     match found.kind {
         Kind::Mlx | Kind::Gguf => Ok(model),
-        Kind::Peft if ensured => {
+        Kind::Peft if found.keeps_tie => {
             found.keeps_tie = found.changes.keys().any(|name| is_embedding(found, &model, name));
             if found.keeps_tie {
                 let head = found.changes.keys().find(|name| core(name) == HEAD).cloned();
@@ -41,6 +40,9 @@ pub fn hold(found: &Found, model: &ModelInput) -> Result<(), ImportError> {
     let Some(head) = &found.repeated else { return Ok(()) };
     let embedding = found.changes.iter().find(|(name, _)| is_embedding(found, model, name));
     match embedding {
+        Some((_, embedding)) if head.scale != embedding.scale => {
+            Err(ImportError::TiedScales { head: head.scale, embedding: embedding.scale })
+        }
         Some((_, embedding)) if are_same(found, head, embedding)? => Ok(()),
         _ => Err(ImportError::NotTied { head: head.b.name.clone() }),
     }

@@ -1,6 +1,6 @@
 //! `adapter_config.json`: what changes the computation is read or refused, the rest is known to be harmless.
 
-use regex::Regex;
+use fancy_regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::Problem;
@@ -186,15 +186,13 @@ impl AdapterConfig {
     }
 }
 
-/// PEFT's rule: the pattern is the whole module path or the end of it behind a dot.
+/// PEFT's rule: the pattern, in Python's dialect, is the whole module path or the end of it behind a dot.
 fn first_match<T: Copy>(key: &'static str, patterns: &[(String, T)], module: &str) -> Result<Option<T>, Problem> {
     for (pattern, value) in patterns {
-        let whole = Regex::new(&format!(r"^(.*\.)?({pattern})$")).map_err(|error| Problem::Pattern {
-            key,
-            pattern: pattern.clone(),
-            reason: error.to_string(),
-        })?;
-        if whole.is_match(module) {
+        let whole = Regex::new(&format!(r"^(.*\.)?({pattern})$")).and_then(|whole| whole.is_match(module));
+        let unusable =
+            |error: fancy_regex::Error| Problem::Pattern { key, pattern: pattern.clone(), reason: error.to_string() };
+        if whole.map_err(unusable)? {
             return Ok(Some(*value));
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Halves {
 pub(super) struct Found {
     /// Of linears, and of parameters.
     pub(super) linears: BTreeMap<String, Halves>,
-    /// Of embeddings.
+    /// Of embeddings, exchanged and transposed: A (r, features) and B (entries, r).
     pub(super) lookups: BTreeMap<String, Halves>,
 }
 
@@ -39,9 +39,9 @@ impl Found {
             } else if let Some(module) = linear(read::MAGNITUDE_SUFFIX) {
                 found.linears.entry(module).or_default().magnitude = Some(vector(tensor, bytes)?);
             } else if let Some(module) = linear(lookup::A_SUFFIX) {
-                found.lookups.entry(module).or_default().a = Some(matrix(tensor, bytes)?);
+                found.lookups.entry(module).or_default().b = Some(transposed(tensor, bytes)?);
             } else if let Some(module) = linear(lookup::B_SUFFIX) {
-                found.lookups.entry(module).or_default().b = Some(matrix(tensor, bytes)?);
+                found.lookups.entry(module).or_default().a = Some(transposed(tensor, bytes)?);
             } else {
                 return Err(Problem::UnexpectedTensor { name: tensor.name.clone() });
             }
@@ -56,10 +56,9 @@ impl Halves {
         self.both(module, ["lora_A", "lora_B"])
     }
 
-    /// The same of an embedding: A (r, features) and B (entries, r).
+    /// The same of an embedding.
     pub(super) fn of_lookup(self, module: &str) -> Result<(Matrix, Matrix), Problem> {
-        let (a, b) = self.both(module, ["lora_embedding_A", "lora_embedding_B"])?;
-        Ok((b.transposed(), a.transposed()))
+        self.both(module, ["lora_embedding_B", "lora_embedding_A"])
     }
 
     fn both(self, module: &str, names: [&'static str; 2]) -> Result<(Matrix, Matrix), Problem> {
@@ -82,6 +81,19 @@ fn matrix(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
     let mut values = vec![0.0; (rows * columns) as usize];
     blocks::decode_rows(tensor.stored_type, bytes, &mut values).map_err(|_| not_matrix())?;
     Matrix::new(rows as usize, columns as usize, values).ok_or_else(not_matrix)
+}
+
+/// A matrix's transpose, read row by row: an embedding has so many entries that the two are not held at once.
+fn transposed(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
+    let [rows, columns] = tensor.shape[..] else { return matrix(tensor, bytes) };
+    let (count, len) = (rows as usize, columns as usize);
+    let row = StoredTensor { shape: vec![1, columns], ..tensor.clone() };
+    let mut values = vec![0.0; count * len];
+    for (i, bytes) in bytes.chunks((bytes.len() / count.max(1)).max(1)).enumerate() {
+        let read = matrix(&row, bytes)?;
+        read.values.iter().enumerate().for_each(|(k, value)| values[k * count + i] = *value);
+    }
+    Ok(Matrix { rows: len, columns: count, values })
 }
 
 /// DoRA's lengths, one a row of B.

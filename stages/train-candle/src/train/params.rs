@@ -74,6 +74,7 @@ pub struct Params {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup_ratio: f64,
     /// Decay of the averages of the gradient and of its square.
+    #[schemars(extend("items" = { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }))]
     pub betas: [f64; 2],
     /// Added to the root of the squares' average.
     #[schemars(range(min = 0.0))]

@@ -4,12 +4,13 @@
 //! `(experts, rank, in)` and `(experts, out, rank)`, and an embedding's are `(entries, rank)` and `(rank, features)`. DoRA's lengths are `<module>.m`. The scale is what multiplies, not
 //! to be divided by the rank. Arguments beside those of LoRA itself concern the training alone.
 
+mod targeting;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
-
-use model::Inventory;
+use stage_model::ModelInput;
 
 use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
@@ -17,6 +18,7 @@ use crate::found::{Found, Kind};
 use crate::names::without_wrappers;
 use crate::source::read_keys;
 use crate::weights::Weights;
+use targeting::Targeting;
 
 /// Known keys of `lora_parameters`.
 const PARAMETERS: [&str; 5] = ["rank", "scale", "alpha", "dropout", "keys"];
@@ -25,10 +27,12 @@ pub fn read(
     config_path: &Path,
     weights_path: &Path,
     scale: Option<f32>,
-    inventory: &Inventory,
+    model: &ModelInput,
 ) -> Result<Found, ImportError> {
     let keys = read_keys(config_path)?;
     let config = Config::parse(&keys, scale)?;
+    let targeting = Targeting::of(&keys, model.reading.architecture.layers.len() as u64);
+    let inventory = &model.reading.inventory;
     let weights = Weights::safetensors(weights_path)?;
     let mut parts = Parts::default();
     for tensor in weights.tensors() {
@@ -51,6 +55,9 @@ pub fn read(
         },
     )?;
     for (module, change) in &changes {
+        if let Some(key) = targeting.leaves_out(module) {
+            return Err(ImportError::LeftOut { changed: module.clone(), key });
+        }
         if change.magnitude.is_some() != config.dora {
             return Err(ImportError::Dora { changed: module.clone(), said: config.dora });
         }

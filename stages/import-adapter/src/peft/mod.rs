@@ -6,40 +6,49 @@
 //! frozen weight beside them, as it saves an adapted head's. What the scale is comes from the configuration, patterns
 //! included. Experts are parameters, whose wrappers have names of their own: they become those of the modules here.
 
+mod targeting;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use checkpoint::adapter::{AdapterConfig, WrappedParameter};
 use model::Inventory;
+use model::description::StoredTensor;
+use stage_model::ModelInput;
 
 use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
 use crate::source::{keys_of, read_config};
-use crate::targeting::Targeting;
 use crate::tie::HEAD;
 use crate::weights::Weights;
+use targeting::Targeting;
 
-pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> Result<Found, ImportError> {
+pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Result<Found, ImportError> {
+    let inventory = &model.reading.inventory;
     let json = read_config(config_path)?;
     let config = AdapterConfig::parse(&json)
         .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
-    let targeting = Targeting::of(&keys_of(config_path, &json)?);
+    let targeting = Targeting::of(&keys_of(config_path, &json)?)?;
     let weights = Weights::safetensors(weights_path)?;
     let wrapped = config.wrapped(inventory);
     let (mut parts, mut saved) = (Parts::default(), BTreeMap::new());
-    let mut lookups: BTreeMap<String, bool> = BTreeMap::new();
+    let mut looked_up: BTreeMap<String, bool> = BTreeMap::new();
     for tensor in weights.tensors() {
         if let Some(module) = saved_module(&tensor.name, inventory) {
-            saved.insert(module, tensor);
+            let name = tensor.name.clone();
+            if let Some(StoredTensor { name: other, .. }) = saved.insert(module, tensor) {
+                return Err(ImportError::Twice { tensors: [other, name] });
+            }
             continue;
         }
         let Some((module, part, of_lookup)) = part_of(&tensor.name) else {
             return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
         };
         let module = without_wrappers(&module);
-        if *lookups.entry(module.clone()).or_insert(of_lookup) != of_lookup {
+        let known = of_lookup.map(|of_lookup| *looked_up.entry(module.clone()).or_insert(of_lookup) == of_lookup);
+        if known == Some(false) {
             return Err(ImportError::TwoKinds { changed: module });
         }
         let parameter = wrapped.iter().find(|wrapped| core(&wrapped.path) == core(&module));
@@ -48,7 +57,7 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
     let parameter = |module: &str| wrapped.iter().find(|wrapped| wrapped.module == module);
     let lies = |module: &str| match parameter(module) {
         Some(WrappedParameter { experts, .. }) if *experts > 1 => Lies::Parameter { experts: *experts as u64 },
-        _ if lookups.get(module) == Some(&true) => Lies::Lookup(Lookup::Peft),
+        _ if looked_up.get(module) == Some(&true) => Lies::Lookup(Lookup::Peft),
         _ => Lies::Rows,
     };
     let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
@@ -60,10 +69,14 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
         config.scale_of(named).map_err(of_config)
     })?;
+    let tied = model.reading.architecture.is_tied();
+    let keeps_tie = tied && config.ensure_weight_tying && targeting.names_one_of_the_tied()?;
     // Of modules that share a matrix PEFT's configuration names one.
-    let is_repeated = |module: &str| config.ensure_weight_tying && core(module) == HEAD;
+    let is_repeated = |module: &str| keeps_tie && core(module) == HEAD;
     for (module, change) in changes.iter().filter(|(module, _)| !is_repeated(module)) {
-        if let Some(key) = targeting.leaves_out(module).filter(|_| parameter(module).is_none()) {
+        if parameter(module).is_none()
+            && let Some(key) = targeting.leaves_out(module)?
+        {
             return Err(ImportError::LeftOut { changed: module.clone(), key });
         }
         if change.magnitude.is_some() != (config.use_dora && parameter(module).is_none()) {
@@ -71,16 +84,7 @@ pub fn read(config_path: &Path, weights_path: &Path, inventory: &Inventory) -> R
         }
     }
     let base = config.base_model_name_or_path.clone();
-    Ok(Found {
-        kind: Kind::Peft,
-        base,
-        changes,
-        saved,
-        keeps_tie: false,
-        repeated: None,
-        config: Some(config),
-        weights,
-    })
+    Ok(Found { kind: Kind::Peft, base, changes, saved, keeps_tie, repeated: None, config: Some(config), weights })
 }
 
 /// The module whose whole weight a tensor is, where that is an embedding or a head.
@@ -91,16 +95,16 @@ fn saved_module(name: &str, inventory: &Inventory) -> Option<String> {
     (is_head() || Kind::Peft.is_embedding(inventory, &module)).then_some(module)
 }
 
-/// The module of a tensor, what it is to it, and whether the module is one that looks up.
-fn part_of(name: &str) -> Option<(String, Part, bool)> {
+/// The module of a tensor, what it is to it, and whether the module is one that looks up, where the name tells.
+fn part_of(name: &str) -> Option<(String, Part, Option<bool>)> {
     let words: Vec<&str> = name.split('.').collect();
     let at = words.iter().position(|word| word.starts_with("lora_"))?;
     let (part, of_lookup) = match (words[at], &words[at + 1..]) {
-        ("lora_A", ["weight"] | [_, "weight"]) => (Part::A, false),
-        ("lora_B", ["weight"] | [_, "weight"]) => (Part::B, false),
-        ("lora_embedding_A", [] | [_]) => (Part::A, true),
-        ("lora_embedding_B", [] | [_]) => (Part::B, true),
-        ("lora_magnitude_vector", [] | [_] | [_, "weight"]) => (Part::Magnitude, false),
+        ("lora_A", ["weight"] | [_, "weight"]) => (Part::A, Some(false)),
+        ("lora_B", ["weight"] | [_, "weight"]) => (Part::B, Some(false)),
+        ("lora_embedding_A", [] | [_]) => (Part::A, Some(true)),
+        ("lora_embedding_B", [] | [_]) => (Part::B, Some(true)),
+        ("lora_magnitude_vector", [] | [_] | [_, "weight"]) => (Part::Magnitude, None),
         _ => return None,
     };
     Some((words[..at].join("."), part, of_lookup))
@@ -114,13 +118,13 @@ mod tests {
     fn an_adapters_name_may_stand_in_it() {
         let module = || "base_model.model.x.q_proj".to_owned();
         for (tail, part, of_lookup) in [
-            ("lora_A.weight", Part::A, false),
-            ("lora_B.default.weight", Part::B, false),
-            ("lora_embedding_A", Part::A, true),
-            ("lora_embedding_B.default", Part::B, true),
-            ("lora_magnitude_vector", Part::Magnitude, false),
-            ("lora_magnitude_vector.weight", Part::Magnitude, false),
-            ("lora_magnitude_vector.default.weight", Part::Magnitude, false),
+            ("lora_A.weight", Part::A, Some(false)),
+            ("lora_B.default.weight", Part::B, Some(false)),
+            ("lora_embedding_A", Part::A, Some(true)),
+            ("lora_embedding_B.default", Part::B, Some(true)),
+            ("lora_magnitude_vector", Part::Magnitude, None),
+            ("lora_magnitude_vector.weight", Part::Magnitude, None),
+            ("lora_magnitude_vector.default.weight", Part::Magnitude, None),
         ] {
             assert_eq!(part_of(&format!("{}.{tail}", module())), Some((module(), part, of_lookup)), "{tail}");
         }
