@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::Dir;
 use crate::checkpoint_edit::Tensors;
 use crate::family_models::{FamilyModel, Spelling, apart, read_logits};
+use crate::report::output;
 
 /// One of the adapters.
 pub struct ForeignAdapter {
@@ -108,13 +109,6 @@ pub fn prepared(adapter: &str, family: &str) -> Dir {
 pub fn run(dir: &Dir, pipeline: &str) -> Value {
     dir.write("p.toml", pipeline);
     dir.host().args(["run", "p.toml", "--json"]).exits(0).json()
-}
-
-/// Where an output of a stage lies.
-pub fn output(report: &Value, stage: &str, output: &str) -> PathBuf {
-    let stages = report["stages"].as_array().expect("stages");
-    let stage = stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"));
-    stage["outputs"][output]["path"].as_str().expect("a path").into()
 }
 
 /// What a stage of logits computed.

@@ -9,6 +9,7 @@ pub mod family_models;
 pub mod hub;
 pub mod llama32;
 pub mod mlx_models;
+pub mod report;
 pub mod tiny_llama;
 
 use std::ffi::OsStr;

@@ -4,10 +4,10 @@
 
 use serde_json::{Value, json};
 use tests::adapters::{
-    BASE, ForeignAdapter, HERE, MLX, PEFT, agrees, both, config, import, logits, output, prepared, run, stage, tensors,
-    written,
+    BASE, ForeignAdapter, HERE, MLX, PEFT, agrees, both, config, import, logits, prepared, run, stage, tensors, written,
 };
 use tests::checkpoint_edit::Tensors;
+use tests::report::output;
 use tests::{Dir, Finished};
 
 const PLAN: i32 = 4;

@@ -7,10 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tests::Dir;
 use tests::adapters::{
-    BAR, BASE, ForeignAdapter, HERE, PEFT, agrees, both, config, import, logits, logits_of, output, prepared, run,
-    stage, written,
+    BAR, BASE, ForeignAdapter, HERE, PEFT, agrees, both, config, import, logits, logits_of, prepared, run, stage,
+    written,
 };
-use tests::family_models::apart;
+use tests::family_models::{FamilyModel, Spelling, apart};
+use tests::report::{gguf_in, output};
 
 const PLAN: i32 = 4;
 fn check(adapter: &str, family: &str) -> (Dir, Value) {
@@ -168,4 +169,69 @@ fn a_scale_is_given_where_it_is_unknown() {
     let (given, twice) = (format!("{HERE}, scale = 2.0"), both("base"));
     let report = run(&dir, &(BASE.to_owned() + &import("base", &given) + &twice));
     agrees(&report, "mlx-square", "qwen2");
+}
+
+/// Newer GGUFs keep gate and up of experts as one matrix: a LoRA has the same matrices as its base, and comes back from
+/// them.
+#[test]
+fn experts_of_a_gguf_with_gate_and_up_in_one() {
+    let (dir, model) = (Dir::new(), FamilyModel::named("granite3-moe"));
+    model.write(&dir, "model", Spelling::Published);
+    std::fs::copy(model.text(), dir.path("text.txt")).unwrap();
+    let gguf = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"f32\"");
+    let report = run(&dir, &(BASE.to_owned() + &gguf));
+    join_experts(&gguf_in(&output(&report, "gguf", "model")), &dir.path("one.gguf"));
+
+    let base = BASE.replace("path:model", "path:one.gguf");
+    let theirs = import("base", &format!("source = \"path:{}\"", model.adapter().display()));
+    let lora = stage("lora", "convert-gguf", "adapter = \"adapter\"", "");
+    let report = run(&dir, &(base.clone() + &theirs + &lora + &both("base")));
+    let (expected, of_gguf) = (model.adapted().1, gguf_in(&output(&report, "lora", "adapter")));
+    for stage in ["beside", "fused"] {
+        assert!(apart(&logits_of(&report, stage), &expected) <= BAR, "{stage}");
+    }
+    let file = checkpoint::gguf::Gguf::open(&of_gguf).unwrap();
+    let names: Vec<_> = file.tensors().map(|tensor| tensor.name.clone()).collect();
+    assert!(names.contains(&"blk.0.ffn_gate_up_exps.weight.lora_a".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("ffn_gate_exps")), "{names:?}");
+
+    let again = import("base", &format!("source = \"path:{}\"", of_gguf.display()));
+    let report = run(&dir, &(base + &again + &both("base")));
+    for stage in ["beside", "fused"] {
+        assert!(apart(&logits_of(&report, stage), &expected) <= BAR, "{stage}");
+    }
+}
+
+/// Writes the same GGUF with each expert's gate and up one after the other.
+fn join_experts(from: &Path, to: &Path) {
+    let file = checkpoint::gguf::Gguf::open(from).unwrap();
+    let up_of = |gate: &str| gate.contains("ffn_gate_exps").then(|| gate.replace("ffn_gate_exps", "ffn_up_exps"));
+    let headers: Vec<model::description::StoredTensor> = file
+        .tensors()
+        .filter(|tensor| !tensor.name.contains("ffn_up_exps"))
+        .cloned()
+        .map(|mut tensor| {
+            if up_of(&tensor.name).is_some() {
+                tensor.name = tensor.name.replace("ffn_gate_exps", "ffn_gate_up_exps");
+                tensor.shape[1] *= 2;
+            }
+            tensor
+        })
+        .collect();
+    let mut writer = checkpoint::gguf::Writer::create(to, file.metadata(), &headers).unwrap();
+    for header in &headers {
+        let gate = header.name.replace("ffn_gate_up_exps", "ffn_gate_exps");
+        let bytes = file.get(&gate).unwrap().1;
+        match up_of(&gate).map(|up| file.get(&up).unwrap().1) {
+            None => writer.write(&header.name, bytes).unwrap(),
+            Some(up) => {
+                let expert = bytes.len() / header.shape[0] as usize;
+                for (gate, up) in bytes.chunks(expert).zip(up.chunks(expert)) {
+                    writer.write(&header.name, gate).unwrap();
+                    writer.write(&header.name, up).unwrap();
+                }
+            }
+        }
+    }
+    writer.finish().unwrap();
 }

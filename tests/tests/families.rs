@@ -2,12 +2,13 @@
 //! spelling, training and fusing, all through the real binary.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tests::Dir;
 use tests::checkpoint_edit::Tensors;
 use tests::family_models::{FamilyModel, Spelling, apart, read_logits};
+use tests::report::{gguf_in, output};
 
 /// What a family's checks may reach.
 struct Bars {
@@ -250,12 +251,6 @@ fn pipeline(spellings: &[(&str, Spelling)], has_experts: bool) -> String {
     text
 }
 
-fn output(report: &Value, stage: &str, output: &str) -> PathBuf {
-    let stages = report["stages"].as_array().unwrap();
-    let stage = stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"));
-    stage["outputs"][output]["path"].as_str().unwrap().into()
-}
-
 fn report_of(report: &Value, stage: &str) -> Value {
     let path = output(report, stage, "report");
     let file = if path.is_dir() { path.join("report.json") } else { path };
@@ -263,6 +258,5 @@ fn report_of(report: &Value, stage: &str) -> Value {
 }
 
 fn gguf(report: &Value, stage: &str) -> Vec<u8> {
-    let mut files = output(report, stage, "model").read_dir().unwrap().map(|e| e.unwrap().path());
-    std::fs::read(files.find(|p| p.extension().is_some_and(|e| e == "gguf")).unwrap()).unwrap()
+    std::fs::read(gguf_in(&output(report, stage, "model"))).unwrap()
 }

@@ -1,10 +1,9 @@
 //! What is odd about a GGUF is said when it is fetched, and what its user adds goes on with the model.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-
 use checkpoint::gguf::Gguf;
 use serde_json::Value;
+use tests::report::{gguf_in, output};
 use tests::{Dir, tiny_llama};
 
 const PRE: &str = "tokenizer.ggml.pre";
@@ -30,9 +29,7 @@ fn stage<'a>(report: &'a Value, name: &str) -> &'a Value {
 
 /// The GGUF that a stage made.
 fn made(report: &Value, name: &str, port: &str) -> Gguf {
-    let dir = PathBuf::from(stage(report, name)["outputs"][port]["path"].as_str().unwrap());
-    let mut files = dir.read_dir().unwrap().map(|e| e.unwrap().path());
-    Gguf::open(&files.find(|p| p.extension().is_some_and(|e| e == "gguf")).unwrap()).unwrap()
+    Gguf::open(&gguf_in(&output(report, name, port))).unwrap()
 }
 
 /// Gives a key, or a tensor, another name of the same length.

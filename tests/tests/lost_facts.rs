@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use tests::adapters::output;
 use tests::checkpoint_edit::Tensors;
 use tests::family_models::{FamilyModel, Spelling};
+use tests::report::{gguf_in, output};
 use tests::{Dir, Finished};
 
 const PLAN: i32 = 4;
@@ -81,8 +81,7 @@ fn divisors_are_numbers() {
     let dir = model("llama3", |_| {});
     convert(&dir, "run", 0);
     let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
-    let made = std::fs::read_dir(output(&report, "gguf", "model")).unwrap().map(|entry| entry.unwrap().path());
-    let gguf = made.into_iter().find(|path| path.extension().is_some_and(|e| e == "gguf")).unwrap();
+    let gguf = gguf_in(&output(&report, "gguf", "model"));
     let mut bytes = std::fs::read(&gguf).unwrap();
     let file = checkpoint::gguf::Gguf::open(&gguf).unwrap();
     let factors = file.get("rope_freqs.weight").unwrap().1;

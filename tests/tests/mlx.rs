@@ -1,13 +1,14 @@
 //! Checkpoints that mlx-lm quantized are bases like any other, and what is wrong with one is said before it is used.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tests::Dir;
 use tests::checkpoint_edit::{Tensors, in_one_file, write_model};
 use tests::family_models::{apart, read_logits};
 use tests::mlx_models::{MlxModel, digests};
+use tests::report::{gguf_in, output};
 
 const PLAN: i32 = 4;
 
@@ -53,16 +54,17 @@ fn check(name: &str, said: &str) {
     let findings = stage(&report, "packed")["findings"].to_string();
     assert!(findings.contains(&format!("the dialect is mlx-lm, {said}")), "{findings}");
     let checked: Value =
-        serde_json::from_slice(&std::fs::read(path(&report, "check", "report").join("report.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(output(&report, "check", "report").join("report.json")).unwrap())
+            .unwrap();
     assert_eq!(checked["dialect"], "mlx-lm");
 
     let (ids, expected) = model.golden();
-    let (ours, logits) = read_logits(&path(&report, "logits-packed", "logits"));
+    let (ours, logits) = read_logits(&output(&report, "logits-packed", "logits"));
     assert_eq!(ours, ids);
     let far = apart(&logits, &expected);
     assert!(far <= LOGITS, "{name}: logits are {far:.1e} of their deviation from transformers'");
 
-    let values = path(&report, "values", "model");
+    let values = output(&report, "values", "model");
     let mut tensors = Tensors::parse(&std::fs::read(values.join("model.safetensors")).unwrap());
     assert!(tensors.by_name().values().all(|tensor| tensor.dtype == "F32"));
     assert_eq!(digests(&mut tensors), model.values());
@@ -83,12 +85,12 @@ fn check(name: &str, said: &str) {
         assert!(!packed.is_null());
         assert_eq!(packed, plain, "{name}: {made} differs");
     }
-    let (_, beside) = read_logits(&path(&report, "beside-packed", "logits"));
+    let (_, beside) = read_logits(&output(&report, "beside-packed", "logits"));
     assert!(apart(&beside, &logits) > 1e-3, "{name}: training changed nothing");
 }
 
 fn adapter(report: &Value, base: &str) -> Tensors {
-    let file = path(report, &format!("train-{base}"), "adapter").join("adapter_model.safetensors");
+    let file = output(report, &format!("train-{base}"), "adapter").join("adapter_model.safetensors");
     Tensors::parse(&std::fs::read(file).unwrap())
 }
 
@@ -123,13 +125,8 @@ fn stage<'a>(report: &'a Value, stage: &str) -> &'a Value {
     stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"))
 }
 
-fn path(report: &Value, name: &str, output: &str) -> PathBuf {
-    stage(report, name)["outputs"][output]["path"].as_str().unwrap().into()
-}
-
 fn gguf(report: &Value, stage: &str) -> Vec<u8> {
-    let mut files = path(report, stage, "model").read_dir().unwrap().map(|e| e.unwrap().path());
-    std::fs::read(files.find(|p| p.extension().is_some_and(|e| e == "gguf")).unwrap()).unwrap()
+    std::fs::read(gguf_in(&output(report, stage, "model"))).unwrap()
 }
 
 /// The Llama with a fault, refused with `says` while planning; nothing panics.

@@ -8,6 +8,7 @@ use checkpoint::Checkpoint;
 use checkpoint::gguf::Gguf;
 use serde_json::Value;
 use tests::checkpoint_edit::{Tensor, Tensors, in_one_file, write_model};
+use tests::report::{gguf_in, output};
 use tests::{Dir, tiny_llama};
 
 /// A pipeline of a tiny model and further stages, each a line of `id`, `uses` and the rest of its table.
@@ -28,15 +29,11 @@ fn run(dir: &Dir) -> Value {
 
 /// Where a run's stage put its model.
 fn model_of(report: &Value, stage: &str) -> PathBuf {
-    let stages = report["stages"].as_array().unwrap();
-    let stage = stages.iter().find(|s| s["stage"] == stage).unwrap_or_else(|| panic!("no `{stage}`: {report:#}"));
-    stage["outputs"]["model"]["path"].as_str().unwrap().into()
+    output(report, stage, "model")
 }
 
 fn gguf_path(report: &Value, stage: &str) -> PathBuf {
-    let dir = model_of(report, stage);
-    let mut files = dir.read_dir().unwrap().map(|e| e.unwrap().path());
-    files.find(|p| p.extension().is_some_and(|e| e == "gguf")).unwrap()
+    gguf_in(&model_of(report, stage))
 }
 
 fn gguf_bytes(report: &Value, stage: &str) -> Vec<u8> {
