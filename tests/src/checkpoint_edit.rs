@@ -75,6 +75,12 @@ impl Tensor {
         self.data[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 
+    /// Widens `bf16` to `f32`.
+    pub fn widen(&mut self) {
+        self.dtype = "F32".into();
+        self.data = self.data.chunks_exact(2).flat_map(|half| [0, 0, half[0], half[1]]).collect();
+    }
+
     /// Cuts `f32` to `bf16`.
     pub fn cut_to_bf16(&mut self) {
         self.dtype = "BF16".into();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::adapters::{
     BASE, ForeignAdapter, HERE, MLX, PEFT, agrees, both, config, import, logits, prepared, run, stage, tensors, written,
 };
-use tests::checkpoint_edit::Tensors;
+use tests::checkpoint_edit::{Tensor, Tensors};
 use tests::report::output;
 use tests::{Dir, Finished};
 
@@ -323,13 +323,38 @@ fn a_tie_that_the_model_does_not_have() {
     dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`lm_head` has factors, and `target_modules`");
 }
 
-/// A trainer may load a model in fewer bits than it was saved in, or in more.
+/// A trainer may load a model in fewer bits than it was saved in, or in more; but it is the same model.
 #[test]
 fn a_saved_weight_may_be_rounded() {
+    let saved = format!("{HEAD}.base_layer.weight");
+    // The base in f32, its values none of bf16's, and the saved head cut to those.
+    let wide = |exit: i32, cut: fn(&mut Tensor)| {
+        let dir = prepared("peft-tied-head", "qwen2");
+        let mut model = Tensors::parse(&std::fs::read(dir.path("model/model.safetensors")).unwrap());
+        let embedding = model.get("model.embed_tokens.weight");
+        embedding.widen();
+        embedding.data.iter_mut().step_by(4).for_each(|low| *low = 7);
+        let mut head = embedding.clone();
+        dir.write("model/model.safetensors", model.bytes());
+        cut(&mut head);
+        tensors(&dir, PEFT, |tensors| _ = tensors.by_name().insert(saved.clone(), head));
+        dir.write("p.toml", BASE.to_owned() + &import("base", HERE));
+        dir.host().args(["run", "p.toml"]).exits(exit)
+    };
+    wide(0, Tensor::cut_to_bf16);
+    let other = wide(STAGE, |head| {
+        head.cut_to_bf16();
+        head.data[2 * 32] ^= 1;
+    });
+    other.complains("in row 1, the model that is connected has");
+    // The base in bf16, and the saved head in f32 with values between those.
     let dir = prepared("peft-tied-head", "qwen2");
-    let f32 = stage("wide", "fuse", "model = \"base\"", "dtype = \"f32\"");
-    tensors(&dir, PEFT, |tensors| tensors.get(&format!("{HEAD}.base_layer.weight")).cut_to_bf16());
-    run(&dir, &(BASE.to_owned() + &f32 + &import("wide", HERE)));
+    tensors(&dir, PEFT, |tensors| tensors.get(&saved).data.iter_mut().step_by(4).for_each(|byte| *byte = 7));
+    run(&dir, &(BASE.to_owned() + &import("base", HERE)));
+}
+
+#[test]
+fn a_weight_is_saved_once() {
     let twice = refused("peft-tied-head", "qwen2", PLAN, |dir| {
         tensors(dir, PEFT, |tensors| {
             let saved = tensors.get(&format!("{HEAD}.base_layer.weight")).clone();
@@ -337,4 +362,35 @@ fn a_saved_weight_may_be_rounded() {
         });
     });
     twice.complains("are the same factor");
+}
+
+/// Patterns can give the head another scale than the embedding, and a file can lack the embedding's half.
+#[test]
+fn factors_of_one_matrix_are_the_same() {
+    let scales = refused("peft-weight-tying", "gemma2", STAGE, |dir| {
+        config(dir, |keys| keys["alpha_pattern"] = json!({ "lm_head": 4 }));
+    });
+    scales.complains("give the head the scale 1, the embedding 2");
+    let alone = refused("peft-weight-tying", "gemma2", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| tensors.by_name().retain(|name, _| !name.contains("lora_embedding")));
+    });
+    alone.complains("`lm_head` has factors that the embedding lacks");
+}
+
+/// No GGUF of the family has a head.
+#[test]
+fn a_head_that_the_family_never_has() {
+    let dir = prepared("peft-weight-tying", "gemma2");
+    config(&dir, |keys| {
+        keys["ensure_weight_tying"] = json!(false);
+        keys["target_modules"] = json!(["lm_head", "q_proj"]);
+    });
+    tensors(&dir, PEFT, |tensors| {
+        tensors.by_name().retain(|name, _| !name.contains("lora_embedding") && !name.contains("base_layer"));
+    });
+    let gguf = stage("gguf", "convert-gguf", "model = \"base\"", "quantizer = \"f32\"");
+    for base in ["base", "gguf"] {
+        dir.write("p.toml", BASE.to_owned() + &gguf + &import(base, HERE));
+        dir.host().args(["run", "p.toml"]).exits(PLAN).complains("no model of the family `gemma` has two");
+    }
 }

@@ -14,6 +14,7 @@ use tests::family_models::{FamilyModel, Spelling, apart};
 use tests::report::{gguf_in, output};
 
 const PLAN: i32 = 4;
+
 fn check(adapter: &str, family: &str) -> (Dir, Value) {
     let dir = prepared(adapter, family);
     let report = run(&dir, &(BASE.to_owned() + &import("base", "source = \"path:adapter\"") + &both("base")));

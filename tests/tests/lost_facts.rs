@@ -83,14 +83,19 @@ fn divisors_are_numbers() {
     let report = dir.host().args(["run", "p.toml", "--json"]).exits(0).json();
     let gguf = gguf_in(&output(&report, "gguf", "model"));
     let mut bytes = std::fs::read(&gguf).unwrap();
+    dir.write("p.toml", "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model.gguf\" }\n");
     let file = checkpoint::gguf::Gguf::open(&gguf).unwrap();
     let factors = file.get("rope_freqs.weight").unwrap().1;
     let at = bytes.windows(factors.len()).position(|window| window == factors).unwrap();
-    bytes[at + 4..at + 8].copy_from_slice(&f32::NAN.to_le_bytes());
-    dir.write("model.gguf", bytes);
-    dir.write("p.toml", "schema = 1\n[stages.base]\nuses = \"fetch\"\nwith = { source = \"path:model.gguf\" }\n");
-    let refused = dir.host().args(["plan", "p.toml"]).exits(PLAN);
-    says(&refused, &["`rope_freqs.weight` of the model is NaN, expected a number"]);
+    for (value, says_so) in [
+        (f32::NAN, "`rope_freqs.weight` of the model is NaN, expected a number"),
+        (0.0, "`rope_freqs.weight[1]` is 0, expected a divisor"),
+        (1e-45, "`rope_freqs.weight[1]` is 0.000"),
+    ] {
+        bytes[at + 4..at + 8].copy_from_slice(&value.to_le_bytes());
+        dir.write("model.gguf", &bytes);
+        says(&dir.host().args(["plan", "p.toml"]).exits(PLAN), &[says_so]);
+    }
 }
 
 /// transformers takes no fraction for it, not even one of zero.

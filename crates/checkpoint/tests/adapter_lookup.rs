@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use checkpoint::adapter::{Adapter, AdapterConfig, LoraModule, Matrix, WEIGHTS_FILE};
-use checkpoint::safetensors::Safetensors;
-use model::Inventory;
+use checkpoint::safetensors::{Safetensors, Writer};
+use model::description::StoredTensor;
 use model::inventory::{AdapterFacts, Presence, Role, TensorSpec};
+use model::{Inventory, StoredType};
 
 const EMBEDDING: &str = "model.embed_tokens";
 const HEAD: &str = "lm_head";
@@ -74,7 +75,36 @@ fn names_must_be_those_of_the_modules_kind() {
     let mut other = inventory();
     other.tensors[1].role = Role::Embedding;
     adapter().write_for(&other, dir.path()).unwrap();
+    let alone = Adapter::read(dir.path()).unwrap_err().problem.to_string();
+    assert!(alone.contains("only the model says"), "{alone}");
     assert!(refused().contains("`lm_head` has factors, but no `lora_A`"), "{}", refused());
+}
+
+#[test]
+fn what_is_no_pair_of_factors() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |tensors: &[(&str, StoredType, &[u64])]| {
+        adapter().write_for(&inventory(), dir.path()).unwrap();
+        let header = |(name, stored_type, shape): &(&str, StoredType, &[u64])| StoredTensor {
+            name: format!("base_model.model.{EMBEDDING}.{name}"),
+            stored_type: *stored_type,
+            shape: shape.to_vec(),
+        };
+        let headers: Vec<_> = tensors.iter().map(header).collect();
+        let mut writer = Writer::create(&dir.path().join(WEIGHTS_FILE), &headers, &BTreeMap::new()).unwrap();
+        headers.iter().for_each(|t| writer.write(&t.name, &vec![0; t.bytes() as usize]).unwrap());
+        writer.finish().unwrap();
+        Adapter::read_for(&inventory(), dir.path()).unwrap_err().problem.to_string()
+    };
+    let (a, b) = ("lora_embedding_A", "lora_embedding_B");
+    let (f32, i32) = (StoredType::F32, StoredType::I32);
+    assert_eq!(written(&[(a, f32, &[2, 7])]), "module `model.embed_tokens` has no `lora_embedding_B`");
+    assert_eq!(written(&[(b, f32, &[3, 2])]), "module `model.embed_tokens` has no `lora_embedding_A`");
+    assert!(written(&[(a, i32, &[2, 7])]).contains("i32 of shape [2, 7], expected a matrix"));
+    assert!(written(&[(a, f32, &[14])]).contains("f32 of shape [14], expected a matrix"));
+    assert!(written(&[(a, f32, &[0, 7]), (b, f32, &[3, 0])]).contains("A is [0, 3] and B is [7, 0]"));
+    let dora = written(&[(a, f32, &[2, 7]), (b, f32, &[3, 2]), ("lora_magnitude_vector", f32, &[3])]);
+    assert!(dora.contains("`model.embed_tokens` is an embedding with DoRA"), "{dora}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl<'a> Config<'a> {
 
     /// A nested object, read by the same rules.
     pub fn optional_object(&self, key: &str) -> Result<Option<Config<'a>>, FamilyError> {
-        self.optional(key).map(Config::new).transpose()
+        self.convert(key, "an object", |value| value.is_object().then_some(value))?.map(Config::new).transpose()
     }
 
     fn convert<T>(

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::Checkpoint;
 use checkpoint::adapter::Adapter;
+use checkpoint::resolve::resolve;
 use checkpoint::view::module_shapes;
 use model::description::Reading;
-use model::{AdapterDescription, ModelDescription};
+use model::inventory::TensorSpec;
+use model::{AdapterDescription, ModelDescription, StoredType};
 use serde::de::DeserializeOwned;
 use stage_api::{Context, Description, Error, Result};
 
@@ -57,6 +59,14 @@ impl ModelInput {
 }
 
 impl ModelInput {
+    /// The type of the first stored tensor behind a canonical one; `None` where the model has none.
+    pub fn stored_type(&self, spec: &TensorSpec) -> Option<StoredType> {
+        let shapes = |name: &str| Some(self.description.tensor(name)?.shape.clone());
+        let expr = resolve(&self.reading.inventory, spec, self.description.container, &shapes).expr()?;
+        let first = *expr.tensors().first()?;
+        Some(self.description.tensor(first)?.stored_type)
+    }
+
     /// A tensor that is not read because it repeats another one does repeat it.
     fn check_copies(&self, checkpoint: &Checkpoint) -> Result<()> {
         for ignored in &self.reading.inventory.ignored {

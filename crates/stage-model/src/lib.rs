@@ -23,7 +23,7 @@ pub use memory::{PROCESS_MEMORY, adapter_memory, opened_memory, tokenizer_memory
 pub use pass_through::PassThrough;
 pub use port::{describe_adapter, describe_model};
 pub use stream::{Encode, RowStream};
-pub use untie::untied_note;
+pub use untie::{HEAD, untied_note};
 pub use vocabulary::{
     describe_tokenizer, gguf_tokenizer, key_values, runtime_differences, tokenizer_finding, tokenizer_of, vocabulary_of,
 };

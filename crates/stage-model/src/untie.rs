@@ -1,15 +1,18 @@
 //! Embedding and head that are one matrix, and an adapter that changes one of them alone: what comes of it has two.
 
+use checkpoint::gguf;
 use model::ModelDescription;
 use model::description::{Container, StoredTensor};
-use model::inventory::{Form, IgnoredTensor, Presence};
+use model::inventory::{Form, Presence};
 use serde_json::Value;
 use stage_api::{Context, Error, Finding, Result, Severity};
 
 use crate::{AdapterInput, ModelInput};
 
-/// A GGUF's head; where it has none, llama.cpp takes the embedding.
-const GGUF_HEAD: &str = "output.weight";
+/// What transformers calls a head.
+pub const HEAD: &str = "lm_head";
+/// By which a family says that it has no such model.
+const REFUSALS: [&str; 4] = ["bad_config_key", "missing_config_key", "unknown_config_key", "unsupported_model"];
 
 impl ModelInput {
     /// The model as the adapter makes it: with a head of its own where the adapter changes only one of the two that are
@@ -19,56 +22,57 @@ impl ModelInput {
     /// Where it would need a head of its own, and the family has no such models, or has one that the adapter's base did
     /// not have.
     pub fn changed_by(self, ctx: &Context, adapter: Option<&AdapterInput>) -> Result<Self> {
-        let tied = self.reading.architecture.is_tied();
-        match adapter {
-            Some(adapter) if !adapter.description.keeps_tie => {
-                self.untied_where(ctx, &|module| adapter.description.modules.contains_key(module))
-            }
-            Some(_) if !tied => Err(apart()),
-            _ => Ok(self),
+        let Some(AdapterInput { description }) = adapter else { return Ok(self) };
+        if !description.keeps_tie {
+            return self.untied_where(ctx, &mut description.modules.keys().map(String::as_str));
         }
+        if self.reading.architecture.is_tied() { Ok(self) } else { Err(apart()) }
     }
 
-    /// The same where only the names of changed modules are known: `changes` says whether one of them is a module.
+    /// The same where only the names of `changed` modules are known.
     ///
     /// # Errors
     /// As [`ModelInput::changed_by`].
-    pub fn untied_where(self, ctx: &Context, changes: &dyn Fn(&str) -> bool) -> Result<Self> {
+    pub fn untied_where(self, ctx: &Context, changed: &mut dyn Iterator<Item = &str>) -> Result<Self> {
         let architecture = &self.reading.architecture;
-        let weight = architecture.embedding.weight.clone();
-        let changes = |weight: &str| weight.strip_suffix(".weight").is_some_and(changes);
         if !architecture.is_tied() {
             return Ok(self);
         }
-        let repeats = |i: &&IgnoredTensor| i.copy_of.as_ref() == Some(&weight);
-        match self.untied(ctx) {
-            Ok(untied) if changes(&weight) || changes(&untied.reading.architecture.head.weight) => Ok(untied),
-            Err(error)
-                if changes(&weight)
-                    || self.reading.inventory.ignored.iter().filter(repeats).any(|i| changes(&i.name)) =>
-            {
-                Err(error)
+        let known = architecture.modules();
+        let outside: Vec<&str> = changed.filter(|name| known.iter().all(|module| module.path != *name)).collect();
+        if outside.is_empty() {
+            return Ok(self);
+        }
+        let changes = |module: &str| outside.contains(&module);
+        let embedding = module_of(&architecture.embedding.weight);
+        match self.untied(ctx)? {
+            Ok(untied) if changes(embedding) || changes(module_of(&untied.reading.architecture.head.weight)) => {
+                Ok(untied)
             }
+            Err(why) if changes(embedding) || changes(HEAD) => Err(why),
             _ => Ok(self),
         }
     }
 
     /// What the family makes of the model when it is told that the head is a matrix of its own, for which the embedding
-    /// stands in.
-    fn untied(&self, ctx: &Context) -> Result<Self> {
+    /// stands in; within it, why the family has no such model.
+    fn untied(&self, ctx: &Context) -> Result<Result<Self>> {
         let (inventory, embedding) = (&self.reading.inventory, &self.reading.architecture.embedding.weight);
         let forms = inventory.get(embedding).map(|spec| spec.forms.as_slice()).unwrap_or_default();
-        let mut reading = model_api::family::read(ctx, &with_a_head(&self.description, forms))
-            .ok()
-            .filter(|reading| !reading.architecture.is_tied())
-            .ok_or_else(|| self.inseparable())?;
+        let mut reading = match model_api::family::read(ctx, &with_a_head(&self.description, forms)) {
+            Ok(reading) if reading.architecture.is_tied() => return Ok(Err(self.inseparable())),
+            Err(error) if REFUSALS.contains(&error.code.as_str()) => {
+                return Ok(Err(self.inseparable().with_cause(error.to_string())));
+            }
+            other => other?,
+        };
         let head = reading.architecture.head.weight.clone();
         for spec in reading.inventory.tensors.iter_mut().filter(|spec| spec.name == head) {
             spec.presence = Presence::TiedTo(embedding.clone());
         }
         reading.inventory.ignored.clone_from(&inventory.ignored);
         reading.notes.clone_from(&self.reading.notes);
-        Ok(Self { description: self.description.clone(), reading })
+        Ok(Ok(Self { description: self.description.clone(), reading }))
     }
 
     fn inseparable(&self) -> Error {
@@ -82,6 +86,10 @@ impl ModelInput {
              mlx-lm",
         )
     }
+}
+
+fn module_of(weight: &str) -> &str {
+    weight.strip_suffix(".weight").unwrap_or(weight)
 }
 
 fn apart() -> Error {
@@ -102,7 +110,7 @@ fn with_a_head(model: &ModelDescription, embedding: &[Form]) -> ModelDescription
         Container::Gguf => {
             let names = embedding.iter().flat_map(|form| form.expr.tensors());
             let stored = names.filter_map(|name| model.tensor(name)).next().cloned();
-            model.tensors.extend(stored.map(|stored| StoredTensor { name: GGUF_HEAD.into(), ..stored }));
+            model.tensors.extend(stored.map(|stored| StoredTensor { name: gguf::HEAD.into(), ..stored }));
         }
     }
     model

@@ -51,9 +51,9 @@ pub fn published(raw: &Value) -> Value {
 /// # Errors
 /// Where a scaling rule is not known.
 pub fn rope(config: &Config<'_>, head_dim: u64) -> Result<Rope, FamilyError> {
-    let scaling = match object(config, "rope_parameters")? {
+    let scaling = match config.optional_object("rope_parameters")? {
         Some(parameters) => Some(parameters),
-        None => object(config, "rope_scaling")?,
+        None => config.optional_object("rope_scaling")?,
     };
     let inner = scaling.as_ref().map(|s| s.optional_number("rope_theta")).transpose()?.flatten();
     let theta = inner.or(config.optional_number("rope_theta")?).unwrap_or(10_000.0);
@@ -62,16 +62,6 @@ pub fn rope(config: &Config<'_>, head_dim: u64) -> Result<Rope, FamilyError> {
         None => (Vec::new(), 1.0),
     };
     Ok(Rope { theta: positive("rope_theta", theta)?, factors, attention_factor })
-}
-
-/// A nested object.
-fn object<'a>(config: &Config<'a>, key: &str) -> Result<Option<Config<'a>>, FamilyError> {
-    match config.optional(key) {
-        Some(value) if !value.is_object() => {
-            Err(FamilyError::BadKey { key: key.into(), got: value.to_string(), expected: "an object".into() })
-        }
-        _ => config.optional_object(key),
-    }
 }
 
 /// Keys of a configuration that count something.

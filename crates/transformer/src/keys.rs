@@ -174,14 +174,16 @@ impl<'a> Keys<'a> {
         let name = "rope_freqs.weight";
         match (self.model.tensor(name), self.model.small.get(name)) {
             (None, _) => Ok(Vec::new()),
-            (Some(_), Some(values)) if values.len() == half => match values.iter().position(|value| *value == 0.0) {
-                None => Ok(values.clone()),
-                Some(i) => Err(FamilyError::BadKey {
-                    key: format!("{name}[{i}]"),
-                    got: "0".into(),
-                    expected: "a divisor".into(),
-                }),
-            },
+            (Some(_), Some(values)) if values.len() == half => {
+                match values.iter().position(|value| !value.recip().is_finite()) {
+                    None => Ok(values.clone()),
+                    Some(i) => Err(FamilyError::BadKey {
+                        key: format!("{name}[{i}]"),
+                        got: values[i].to_string(),
+                        expected: "a divisor".into(),
+                    }),
+                }
+            }
             (Some(stored), _) => Err(FamilyError::BadKey {
                 key: name.into(),
                 got: format!("{:?}", stored.shape),

@@ -12,6 +12,7 @@ use crate::pipeline::{Offer, Pipeline, PipelineFile};
 use crate::planning::{Planner, Resources};
 use crate::platform;
 use crate::plugins::{Catalogue, Plugin, ProbeMemory, search_dirs};
+use crate::report::visible;
 use crate::schedule::Executor;
 use crate::worker::CatalogueItem;
 
@@ -79,8 +80,8 @@ fn offers(catalogue: &Catalogue) -> Vec<Offer> {
 /// A plugin that can't be used is worth a word where somebody named it, or where something is missing.
 fn warn_of_rejected(catalogue: &Catalogue, missing: bool) {
     for rejected in catalogue.rejected.iter().filter(|r| missing || r.origin.is_named()) {
-        eprintln!("warning: {}", rejected.message);
-        rejected.help.iter().for_each(|h| eprintln!("  help: {h}"));
+        eprintln!("warning: {}", visible(&rejected.message));
+        rejected.help.iter().for_each(|h| eprintln!("  help: {}", visible(h)));
     }
 }
 

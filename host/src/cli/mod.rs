@@ -17,6 +17,8 @@ use clap::Parser;
 use args::{Args, Command};
 use error::CliError;
 
+use crate::report::visible;
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
     let result = match Args::parse().command {
@@ -38,11 +40,16 @@ pub fn main() -> ExitCode {
 /// The one object on stdout that `--json` promises.
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::other).map_err(CliError::Stdout)?;
-    print(&(text + "\n"))
+    to_stdout(&(text + "\n"))
 }
 
-/// Text on stdout. A reader that went away is not worth a word.
+/// Text on stdout.
 fn print(text: &str) -> Result<(), CliError> {
+    to_stdout(&visible(text))
+}
+
+/// A reader that went away is not worth a word.
+fn to_stdout(text: &str) -> Result<(), CliError> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::Stdout(error)),

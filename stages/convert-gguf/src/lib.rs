@@ -102,7 +102,9 @@ fn plan_model(
     name: &str,
 ) -> Result<Plan> {
     let mut findings = check_model(model);
-    findings.extend(untied_note(&ModelInput::of(ctx, "model")?, model));
+    if adapter.is_some() {
+        findings.extend(untied_note(&ModelInput::of(ctx, "model")?, model));
+    }
     findings.extend(lost_in_gguf(model));
     findings.extend(adapter.iter().flat_map(|a| check_adapter(model, &a.description)));
     if findings.iter().any(|f| f.severity == Severity::Error) {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use checkpoint::adapter::{Adapter, LoraModule};
+use checkpoint::adapter::{Adapter, LoraModule, Matrix};
 use checkpoint::gguf::{Metadata, Value, Writer};
 use model::description::{Container, StoredTensor};
 use model::inventory::TensorSpec;
@@ -25,11 +25,16 @@ use crate::matrices::{self, GgufMatrix};
 use crate::naming::file_stem;
 use crate::ollama;
 
+/// Values that are written at a time.
+const BLOCK: usize = 1 << 16;
+/// Names and metadata, a generous guess.
+const HEADER_BYTES: u64 = 1 << 20;
+
 pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
     let base = base(ctx, adapter)?;
     let as_changed = base.clone().changed_by(ctx, Some(adapter))?;
     let mut findings = check_adapter(&as_changed, &adapter.description);
-    findings.extend(merge_only(&base, &adapter.description));
+    findings.extend(merge_only(&as_changed, base.reading.architecture.is_tied(), &adapter.description));
     let modules = &adapter.description.modules;
     let is_changed = |spec: &TensorSpec| spec.adapter.as_ref().is_some_and(|facts| modules.contains_key(&facts.module));
     let changed = matrices::changed(&base, &is_changed)?;
@@ -51,17 +56,16 @@ pub fn plan(ctx: &Context, adapter: &AdapterInput) -> Result<Plan> {
 }
 
 /// What no GGUF LoRA can say: llama.cpp adds `scale · B·A` to a product and knows no lengths of rows, and where embedding
-/// and head are one matrix it takes factors of one for those of the other, and aborts.
-fn merge_only(base: &ModelInput, adapter: &AdapterDescription) -> Vec<Finding> {
+/// and head are one matrix (`tied`) it takes factors of one for those of the other, and aborts.
+fn merge_only(model: &ModelInput, tied: bool, adapter: &AdapterDescription) -> Vec<Finding> {
     let dora: Vec<&String> = adapter.modules.iter().filter(|(_, m)| m.dora).map(|(name, _)| name).collect();
     let dora = dora.first().map(|first| {
         let count = dora.len();
         format!("the adapter is DoRA ({count} modules, `{first}` the first), which llama.cpp's `--lora` cannot compute")
     });
-    let known = base.reading.architecture.modules();
-    let outside = |name: &&String| known.iter().all(|module| module.path != **name);
-    let tied = base.reading.architecture.is_tied();
-    let tied = tied.then(|| adapter.modules.keys().find(outside)).flatten().map(|name| {
+    let pair = [&model.reading.architecture.embedding.weight, &model.reading.architecture.head.weight];
+    let is_of_pair = |name: &&String| pair.iter().any(|weight| weight.strip_suffix(".weight") == Some(name.as_str()));
+    let tied = tied.then(|| adapter.modules.keys().find(is_of_pair)).flatten().map(|name| {
         format!(
             "the adapter changes `{name}`, and embedding and head are one matrix in the base, for which llama.cpp's \
              `--lora` has no factors"
@@ -72,11 +76,6 @@ fn merge_only(base: &ModelInput, adapter: &AdapterDescription) -> Vec<Finding> {
         |why: String| Finding::new(Severity::Error, "merge_only", format!("{why}: merge only")).with_help(help);
     dora.into_iter().chain(tied).map(finding).collect()
 }
-
-/// Values that are written at a time.
-const BLOCK: usize = 1 << 16;
-/// Names and metadata, a generous guess.
-const HEADER_BYTES: u64 = 1 << 20;
 
 /// What both factors of a matrix take; gate and up have an A each that was one.
 fn file_bytes(matrix: &GgufMatrix, rank: &dyn Fn(&str) -> Option<u64>) -> u64 {
@@ -179,7 +178,8 @@ impl Factors<'_> {
         self.modules.iter().flatten().map(|m| m.rank()).sum()
     }
 
-    /// A `(rank, in)` and B `(out, rank)`, of each expert where there are several, as llama.cpp names them.
+    /// A `(rank, in)` and B `(out, rank)`, of each expert where there are several, as llama.cpp names them; of an embedding
+    /// B and then A transposed.
     fn headers(&self) -> [StoredTensor; 2] {
         let experts = self.matrix.experts();
         let header = |part: &str, shape: [u64; 2]| StoredTensor {
@@ -224,9 +224,7 @@ impl Factors<'_> {
             a[to..to + len].copy_from_slice(&module.a.values[theirs * len..][..len]);
         }
         if self.is_embedding {
-            let transposed =
-                (0..columns).flat_map(|i| (0..rank).map(move |k| k * columns + i)).map(|at| a[at]).collect();
-            return Ok([b, transposed]);
+            return Ok([b, Matrix { rows: rank, columns, values: a }.transposed().values]);
         }
         Ok([a, b])
     }

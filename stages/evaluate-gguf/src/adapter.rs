@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checkpoint::gguf::Gguf;
+use checkpoint::gguf::{EMBEDDING, Gguf, HEAD};
 
 /// Why an adapter cannot be run beside its base.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +25,6 @@ pub enum AdapterError {
     )]
     Dimensions { adapter: PathBuf, tensor: String, got: usize, expected: usize },
 }
-
-const EMBEDDING: &str = "token_embd.weight";
-const HEAD: &str = "output.weight";
 
 /// Looks for what crashes; everything else llama.cpp checks itself.
 ///

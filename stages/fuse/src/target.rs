@@ -1,9 +1,7 @@
 //! The checkpoint that fusing makes, known before it is made.
 
-use checkpoint::resolve::resolve;
 use checkpoint::safetensors::{self, published_order};
 use model::description::StoredTensor;
-use model::inventory::TensorSpec;
 use model::{ModelDescription, StoredType};
 use serde_json::{Value, json};
 use stage_api::{Context, Error, Result};
@@ -25,7 +23,7 @@ impl Target {
     pub fn new(ctx: &Context, model: &ModelInput, dtype: Option<StoredType>) -> Result<Self> {
         let mut tensors = Vec::new();
         for spec in &model.reading.inventory.tensors {
-            let Some(stored) = stored_type(model, spec) else { continue };
+            let Some(stored) = model.stored_type(spec) else { continue };
             let kept = if stored.is_float() { stored } else { StoredType::F32 };
             let stored_type = dtype.unwrap_or(kept);
             tensors.push(StoredTensor { name: spec.name.clone(), stored_type, shape: spec.shape.clone() });
@@ -55,14 +53,6 @@ fn check_config(ctx: &Context, description: &ModelDescription) -> Result<()> {
         let others = problems.len() - 1;
         Err(unwritable(format!("{}; {others} more like it", problem.message)))
     })
-}
-
-/// The type of the first stored tensor behind a canonical one; `None` where the checkpoint has none.
-fn stored_type(model: &ModelInput, spec: &TensorSpec) -> Option<StoredType> {
-    let shapes = |name: &str| Some(model.description.tensor(name)?.shape.clone());
-    let expr = resolve(&model.reading.inventory, spec, model.description.container, &shapes).expr()?;
-    let first = *expr.tensors().first()?;
-    Some(model.description.tensor(first)?.stored_type)
 }
 
 /// `torch_dtype` is what transformers computes in unless told otherwise: the type of the matrices.

@@ -82,10 +82,10 @@ impl Factors {
         let (rank, out, columns) = (size.rank as usize, size.out_features as usize, size.in_features as usize);
         let (mut a, mut b) = (found.weights.values(&change.a)?, found.weights.values(&change.b)?);
         match (change.lies, size.experts) {
-            (Lies::Columns, None) => (a, b) = (transposed(&a, columns, rank), transposed(&b, rank, out)),
+            (Lies::Columns, None) => (a, b) = (transposed(a, columns, rank), transposed(b, rank, out)),
             // A has a row for each entry, as B has one for each feature that a linear makes.
-            (Lies::Lookup(Lookup::Peft), _) => (a, b) = (transposed(&b, columns, rank), transposed(&a, rank, out)),
-            (Lies::Lookup(Lookup::Gguf), _) => (a, b) = (transposed(&b, columns, rank), a),
+            (Lies::Lookup(Lookup::Peft), _) => (a, b) = (transposed(b, columns, rank), transposed(a, rank, out)),
+            (Lies::Lookup(Lookup::Gguf), _) => (a, b) = (transposed(b, columns, rank), a),
             (Lies::Lookup(Lookup::Mlx), _) => (a, b) = (b, a),
             (Lies::Parameter { .. }, Some(experts)) => {
                 let experts = experts as usize;
@@ -100,8 +100,8 @@ impl Factors {
 }
 
 /// A `(rows, columns)` matrix as `(columns, rows)`.
-fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+fn transposed(values: Vec<f32>, rows: usize, columns: usize) -> Vec<f32> {
+    Matrix { rows, columns, values }.transposed().values
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_square_matrix_is_transposed_too() {
-        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0], 2, 2), [1.0, 3.0, 2.0, 4.0]);
-        assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(transposed(vec![1.0, 2.0, 3.0, 4.0], 2, 2), [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(transposed(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
 }

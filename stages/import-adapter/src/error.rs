@@ -89,6 +89,8 @@ pub enum ImportError {
     TwoKinds { changed: String },
     #[error("`ensure_weight_tying` is true, and `{head}` is not what the embedding's factors are")]
     NotTied { head: String },
+    #[error("`ensure_weight_tying` is true, and `{head}` has factors that the embedding lacks")]
+    HeadAlone { head: String },
     #[error(
         "`ensure_weight_tying` is true, and patterns of ranks or alphas give the head the scale {head}, the embedding \
          {embedding}: the two are no longer one matrix"
@@ -120,7 +122,9 @@ impl ImportError {
             Self::Pickle { .. } | Self::FullFineTune | Self::Invocation => "unsupported_adapter",
             Self::TwoScales { .. } | Self::AlphaAlone { .. } | Self::NoScale => "unknown_scale",
             Self::NotFinite { .. } => "bad_values",
-            Self::NotTied { .. } | Self::TiedScales { .. } | Self::SavedOther { .. } => "unfit_adapter",
+            Self::NotTied { .. } | Self::HeadAlone { .. } | Self::TiedScales { .. } | Self::SavedOther { .. } => {
+                "unfit_adapter"
+            }
             Self::LookupDora { .. } => "unsupported_adapter",
             _ => "unreadable_adapter",
         }

@@ -48,6 +48,12 @@ impl Kind {
             Kind::Peft | Kind::Mlx => core(name),
         }
     }
+
+    /// Whether one of its names is an embedding's.
+    pub fn is_embedding(self, inventory: &Inventory, name: &str) -> bool {
+        let mut embeddings = inventory.tensors.iter().filter(|spec| spec.role == Role::Embedding);
+        embeddings.any(|spec| self.name_of(&spec.name).is_some_and(|known| self.key_of(known) == self.key_of(name)))
+    }
 }
 
 impl fmt::Display for Kind {
@@ -57,14 +63,6 @@ impl fmt::Display for Kind {
             Kind::Mlx => "mlx-lm",
             Kind::Gguf => "GGUF",
         })
-    }
-}
-
-impl Kind {
-    /// Whether one of its names is an embedding's.
-    pub fn is_embedding(self, inventory: &Inventory, name: &str) -> bool {
-        let mut embeddings = inventory.tensors.iter().filter(|spec| spec.role == Role::Embedding);
-        embeddings.any(|spec| self.name_of(&spec.name).is_some_and(|known| self.key_of(known) == self.key_of(name)))
     }
 }
 

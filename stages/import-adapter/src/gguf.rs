@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use checkpoint::gguf::{Gguf, Metadata};
+use checkpoint::gguf::{EMBEDDING, Gguf, Metadata};
 
 use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
@@ -15,9 +15,6 @@ use crate::found::{Found, Kind};
 use crate::weights::Weights;
 
 const INVOCATION: &str = "adapter.alora.invocation_tokens";
-/// llama.cpp goes by the name.
-pub const EMBEDDING: &str = "token_embd.weight";
-pub const HEAD: &str = "output.weight";
 
 pub fn read(path: &Path, architecture: &str) -> Result<Found, ImportError> {
     let file = Gguf::open(path).map_err(|error| ImportError::Gguf(Box::new(error)))?;

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::adapter::ModuleShape;
+use checkpoint::gguf::{EMBEDDING, HEAD};
 use checkpoint::view::module_shape;
 use model::adapter::AdaptedModule;
 use model::inventory::{Inventory, Role, TensorSpec};
@@ -16,7 +17,6 @@ use stage_model::ModelInput;
 
 use crate::change::Change;
 use crate::found::{Found, Kind};
-use crate::gguf::{EMBEDDING, HEAD};
 use crate::problem::Problem;
 
 /// A module of the model, and where its factors come from.
@@ -66,9 +66,12 @@ pub fn place(model: &ModelInput, found: &Found) -> (Vec<Placed>, Vec<Problem>) {
         let Some(expr) = names.expr(spec) else { continue };
         let changes: Vec<_> = expr.tensors().into_iter().filter_map(|leaf| names.change(leaf)).collect();
         used.extend(changes.iter().map(|(name, _)| *name));
-        if let Some((name, _)) = changes.iter().find(|(_, change)| change.is_lookup() != (spec.role == Role::Embedding))
-        {
-            problems.push(Problem::OtherKind { name: (*name).to_owned(), is_embedding: spec.role == Role::Embedding });
+        let is_embedding = spec.role == Role::Embedding;
+        let others = changes.iter().filter(|(_, change)| change.is_lookup() != is_embedding);
+        let others: Vec<Problem> =
+            others.map(|(name, _)| Problem::OtherKind { name: (*name).to_owned(), is_embedding }).collect();
+        if !others.is_empty() {
+            problems.extend(others);
             continue;
         }
         match names.place(inventory, spec, &facts.module, &expr) {

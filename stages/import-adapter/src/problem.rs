@@ -16,8 +16,6 @@ pub enum Problem {
     Same { names: [String; 2] },
     #[error("the model has no matrix `{name}`; it has {}", quoted(similar))]
     Unknown { name: String, similar: Vec<String> },
-    #[error("`{tensor}` is the weight of an embedding or a head that the model does not have")]
-    SavedNowhere { tensor: String },
     #[error(
         "`{tensor}` is a whole weight in {stored_type}, and the connected model's own is {own}: whether the two are the same \
          cannot be told"

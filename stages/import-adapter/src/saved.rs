@@ -1,20 +1,18 @@
 //! Whole embeddings and heads beside the factors that change them. PEFT saves those that it adapts, frozen as they are;
 //! where they are the base's own there is nothing to merge.
 
-use checkpoint::resolve::resolve;
 use checkpoint::view::{ModelView, RowReader};
 use model::StoredType;
 use model::description::StoredTensor;
 use model::inventory::{Role, TensorSpec};
 use stage_api::{Context, Result};
-use stage_model::{ModelInput, stage_error};
+use stage_model::{HEAD, ModelInput, stage_error};
 
 use crate::MODEL;
 use crate::error::ImportError;
 use crate::found::Found;
 use crate::names::core;
 use crate::problem::Problem;
-use crate::tie::HEAD;
 
 /// Values that are compared at a time.
 const BLOCK: usize = 1 << 16;
@@ -23,22 +21,15 @@ const BLOCK: usize = 1 << 16;
 pub fn problems(model: &ModelInput, found: &Found) -> Vec<Problem> {
     let unfit = |(module, saved): (&String, &StoredTensor)| {
         let tensor = saved.name.clone();
-        let Some(spec) = own(model, module) else { return Some(Problem::SavedNowhere { tensor }) };
+        let spec = own(model, module)?;
         if spec.shape != saved.shape {
             return Some(Problem::Resized { tensor, got: saved.shape.clone(), expected: spec.shape.clone() });
         }
-        let (stored_type, own) = (saved.stored_type, stored_type(model, spec)?);
+        let (stored_type, own) = (saved.stored_type, model.stored_type(spec)?);
         let comparable = stored_type.is_float() && own.is_float();
         (!comparable).then_some(Problem::SavedBesideQuantized { tensor, stored_type, own })
     };
     found.saved.iter().filter_map(unfit).collect()
-}
-
-/// What the model stores a weight in.
-fn stored_type(model: &ModelInput, spec: &TensorSpec) -> Option<StoredType> {
-    let shapes = |name: &str| Some(model.description.tensor(name)?.shape.clone());
-    let expr = resolve(&model.reading.inventory, spec, model.description.container, &shapes).expr()?;
-    Some(model.description.tensor(expr.tensors().first()?)?.stored_type)
 }
 
 /// Compares values: a weight that was trained, or is another base's, is no part of a LoRA.
@@ -51,7 +42,7 @@ pub fn hold(ctx: &Context, model: &ModelInput, found: &Found) -> Result<()> {
     for (module, saved) in &found.saved {
         let Some(spec) = own(model, module) else { continue };
         let reader = view.rows(&spec.name).map_err(stage_error("unreadable_model"))?;
-        let stored = stored_type(model, spec).unwrap_or(StoredType::F32);
+        let stored = model.stored_type(spec).unwrap_or(StoredType::F32);
         compare(ctx, found, saved, stored, &reader)?;
     }
     Ok(())
@@ -98,12 +89,16 @@ fn compare(
     Ok(())
 }
 
-/// Values as a type of floats keeps them; unchanged where it keeps none of their size.
+/// Values as a type of floats keeps them; one that is too large for it stays.
 fn rounded((stored, values): (StoredType, &Vec<f32>)) -> Vec<f32> {
-    let (mut bytes, mut rounded) = (vec![0; values.len() * stored.block_bytes() as usize], values.clone());
-    let kept = blocks::encode_rows(stored, values, &mut bytes);
-    match kept.and_then(|()| blocks::decode_rows(stored, &bytes, &mut rounded)) {
-        Ok(()) => rounded,
-        Err(_) => values.clone(),
-    }
+    let mut bytes = vec![0; stored.block_bytes() as usize];
+    let mut round = |value: &f32| {
+        let mut rounded = [*value];
+        let kept = blocks::encode_rows(stored, &rounded, &mut bytes);
+        match kept.and_then(|()| blocks::decode_rows(stored, &bytes, &mut rounded)) {
+            Ok(()) => rounded[0],
+            Err(_) => *value,
+        }
+    };
+    if stored == StoredType::F32 { values.clone() } else { values.iter().map(&mut round).collect() }
 }

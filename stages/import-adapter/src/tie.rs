@@ -5,15 +5,12 @@
 //! saves the embedding's factors as the head's too. llama.cpp takes the embedding's factors for the head's, and aborts.
 
 use stage_api::{Context, Result};
-use stage_model::ModelInput;
+use stage_model::{HEAD, ModelInput};
 
 use crate::assemble::are_same;
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::core;
-
-/// What transformers calls a head.
-pub const HEAD: &str = "lm_head";
 
 /// The model that the factors are placed onto; the head's own are taken out where they must be the embedding's.
 pub fn as_meant(ctx: &Context, model: ModelInput, found: &mut Found) -> Result<ModelInput> {
@@ -25,13 +22,18 @@ pub fn as_meant(ctx: &Context, model: ModelInput, found: &mut Found) -> Result<M
         Kind::Mlx | Kind::Gguf => Ok(model),
         Kind::Peft if found.keeps_tie => {
             found.keeps_tie = found.changes.keys().any(|name| is_embedding(found, &model, name));
-            if found.keeps_tie {
-                let head = found.changes.keys().find(|name| core(name) == HEAD).cloned();
-                found.repeated = head.and_then(|head| found.changes.remove(&head));
+            let head = found.changes.keys().find(|name| core(name) == HEAD).cloned();
+            match head {
+                Some(head) if !found.keeps_tie => return Err(ImportError::HeadAlone { head }.into()),
+                Some(head) => found.repeated = found.changes.remove(&head),
+                None => {}
             }
             Ok(model)
         }
-        Kind::Peft => model.untied_where(ctx, &|module| found.changes.keys().any(|name| core(name) == core(module))),
+        Kind::Peft => {
+            let names = as_modules(&model, found);
+            model.untied_where(ctx, &mut names.iter().map(String::as_str))
+        }
     }
 }
 
@@ -46,6 +48,14 @@ pub fn hold(found: &Found, model: &ModelInput) -> Result<(), ImportError> {
         Some((_, embedding)) if are_same(found, head, embedding)? => Ok(()),
         _ => Err(ImportError::NotTied { head: head.b.name.clone() }),
     }
+}
+
+/// What is changed, by the names of the model's modules where it has them; the head goes by transformers'.
+fn as_modules(model: &ModelInput, found: &Found) -> Vec<String> {
+    let known: Vec<&str> =
+        model.reading.inventory.tensors.iter().filter_map(|t| Some(&*t.adapter.as_ref()?.module)).collect();
+    let named = |name: &String| known.iter().copied().chain([HEAD]).find(|known| core(known) == core(name));
+    found.changes.keys().filter_map(named).map(str::to_owned).collect()
 }
 
 fn is_embedding(found: &Found, model: &ModelInput, name: &str) -> bool {

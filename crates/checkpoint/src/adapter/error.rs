@@ -67,8 +67,9 @@ pub enum Problem {
     },
     /// A tensor that belongs to no LoRA matrix.
     #[error(
-        "tensor `{name}` is no `base_model.model.<module>.lora_A.weight` or `.lora_B.weight`; whole trained modules beside \
-         the adapter are not supported yet"
+        "tensor `{name}` is no factor, as `base_model.model.<module>.lora_A.weight` and `.lora_B.weight` or, of an \
+         embedding, `.lora_embedding_A` and `_B`; whole weights beside them are told from trained ones by the stage \
+         `import-adapter`"
     )]
     UnexpectedTensor {
         /// The tensor.
@@ -79,7 +80,7 @@ pub enum Problem {
     MissingHalf {
         /// The module.
         module: String,
-        /// `lora_A` or `lora_B`.
+        /// `lora_A` or `lora_B`, of an embedding `lora_embedding_A` or `_B`.
         missing: &'static str,
     },
     /// Something else than a matrix of numbers, or a vector of them for DoRA's lengths.
@@ -144,6 +145,20 @@ pub enum Problem {
         module: String,
         /// What its kind of module has.
         expected: &'static str,
+    },
+    /// Factors of an embedding, of which only the model knows that it is one.
+    #[error(
+        "`{module}` has factors of an embedding, and only the model says whether it is one; give it beside the adapter"
+    )]
+    LookupNeedsModel {
+        /// The module.
+        module: String,
+    },
+    /// Lengths beside factors of an embedding, which PEFT has by column.
+    #[error("`{module}` is an embedding with DoRA, which is not supported; merge with PEFT's `merge_and_unload`")]
+    LookupDora {
+        /// The module.
+        module: String,
     },
     /// No matrix at all.
     #[error("holds no module")]

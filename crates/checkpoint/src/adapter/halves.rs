@@ -46,7 +46,12 @@ impl Found {
                 return Err(Problem::UnexpectedTensor { name: tensor.name.clone() });
             }
         }
-        Ok(found)
+        let has_lengths =
+            |module: &&String| found.linears.get(*module).is_some_and(|halves| halves.magnitude.is_some());
+        match found.lookups.keys().find(has_lengths) {
+            Some(module) => Err(Problem::LookupDora { module: module.clone() }),
+            None => Ok(found),
+        }
     }
 }
 
@@ -86,6 +91,9 @@ fn matrix(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
 /// A matrix's transpose, read row by row: an embedding has so many entries that the two are not held at once.
 fn transposed(tensor: &StoredTensor, bytes: &[u8]) -> Result<Matrix, Problem> {
     let [rows, columns] = tensor.shape[..] else { return matrix(tensor, bytes) };
+    if !tensor.stored_type.is_float() {
+        return matrix(tensor, bytes);
+    }
     let (count, len) = (rows as usize, columns as usize);
     let row = StoredTensor { shape: vec![1, columns], ..tensor.clone() };
     let mut values = vec![0.0; count * len];

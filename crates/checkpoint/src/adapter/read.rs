@@ -72,7 +72,8 @@ impl Adapter {
             modules.insert(module, LoraModule { magnitude, ..LoraModule::new(a, b, scale) });
         }
         for (module, halves) in lookups {
-            if embeddings.is_some_and(|embeddings| !embeddings.contains(&module)) {
+            let Some(embeddings) = embeddings else { return Err(Problem::LookupNeedsModel { module }) };
+            if !embeddings.contains(&module) {
                 return Err(Problem::Lookup { module, expected: "lora_A" });
             }
             let (scale, (a, b)) = (config.scale_of(&module)?, halves.of_lookup(&module)?);

@@ -30,6 +30,10 @@ pub use writer::Writer;
 
 /// The first four bytes of every GGUF.
 pub const MAGIC: [u8; 4] = *b"GGUF";
+/// The embedding's tensor.
+pub const EMBEDDING: &str = "token_embd.weight";
+/// The head's; where there is none, llama.cpp takes the embedding.
+pub const HEAD: &str = "output.weight";
 /// The version that is written.
 pub const VERSION: u32 = 3;
 /// The alignment of a file that names none.

@@ -1,8 +1,9 @@
 //! mlx-lm's adapters: `adapters.safetensors` beside an `adapter_config.json` with the training's arguments.
 //!
 //! `<module>.lora_a` is `(in, rank)` and `lora_b` `(rank, out)`, the transposes of PEFT's; experts' are stacked as
-//! `(experts, rank, in)` and `(experts, out, rank)`, and an embedding's are `(entries, rank)` and `(rank, features)`. DoRA's lengths are `<module>.m`. The scale is what multiplies, not
-//! to be divided by the rank. Arguments beside those of LoRA itself concern the training alone.
+//! `(experts, rank, in)` and `(experts, out, rank)`, and an embedding's are `(entries, rank)` and `(rank, features)`.
+//! DoRA's lengths are `<module>.m`. The scale is what multiplies, not to be divided by the rank. Arguments beside those of
+//! LoRA and the number of its layers concern the training alone.
 
 mod targeting;
 

@@ -11,8 +11,8 @@ use crate::names::core;
 pub struct Targeting {
     /// Names within a layer, or whole paths; `None` for everything in the layers.
     keys: Option<Vec<String>>,
-    /// Where adapted layers begin.
-    first_layer: u64,
+    /// Where adapted layers begin, and the key that says so.
+    first_layer: (u64, &'static str),
 }
 
 impl Targeting {
@@ -21,8 +21,10 @@ impl Targeting {
         let keys = config.get("lora_parameters").and_then(|parameters| parameters.get("keys")?.as_array());
         let names = |keys: &Vec<Value>| keys.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
         // Its name was another once. What is not positive means all.
-        let last = config.get("num_layers").or_else(|| config.get("lora_layers")).and_then(Value::as_u64).unwrap_or(0);
-        Self { keys: keys.map(names), first_layer: if last == 0 { 0 } else { layers.saturating_sub(last) } }
+        let key = if config.contains_key("num_layers") { "num_layers" } else { "lora_layers" };
+        let last = config.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let first = if last == 0 { 0 } else { layers.saturating_sub(last) };
+        Self { keys: keys.map(names), first_layer: (first, key) }
     }
 
     /// The argument by which mlx-lm adapts no such module.
@@ -34,7 +36,7 @@ impl Targeting {
         let layer = core(module).strip_prefix("layers.").and_then(|rest| rest.split_once('.'));
         let layer = layer.and_then(|(number, name)| Some((number.parse::<u64>().ok()?, name)));
         match layer {
-            Some((number, _)) if number < self.first_layer => Some("num_layers"),
+            Some((number, _)) if number < self.first_layer.0 => Some(self.first_layer.1),
             Some((_, name)) if named(name) != Some(false) => None,
             _ => Some("lora_parameters.keys"),
         }
@@ -62,7 +64,7 @@ mod tests {
             assert_eq!(left_out(json!({ "num_layers": layers }), Q1), None, "{layers}");
         }
         assert_eq!(left_out(json!({ "num_layers": 2 }), Q1), Some("num_layers"));
-        assert_eq!(left_out(json!({ "lora_layers": 2 }), Q1), Some("num_layers"));
+        assert_eq!(left_out(json!({ "lora_layers": 2 }), Q1), Some("lora_layers"));
     }
 
     #[test]

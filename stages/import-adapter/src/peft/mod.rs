@@ -6,6 +6,7 @@
 //! frozen weight beside them, as it saves an adapted head's. What the scale is comes from the configuration, patterns
 //! included. Experts are parameters, whose wrappers have names of their own: they become those of the modules here.
 
+mod pattern;
 mod targeting;
 
 use std::collections::BTreeMap;
@@ -14,53 +15,30 @@ use std::path::Path;
 use checkpoint::adapter::{AdapterConfig, WrappedParameter};
 use model::Inventory;
 use model::description::StoredTensor;
-use stage_model::ModelInput;
+use stage_model::{HEAD, ModelInput};
 
 use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
 use crate::source::{keys_of, read_config};
-use crate::tie::HEAD;
 use crate::weights::Weights;
 use targeting::Targeting;
 
 pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Result<Found, ImportError> {
-    let inventory = &model.reading.inventory;
     let json = read_config(config_path)?;
-    let config = AdapterConfig::parse(&json)
-        .map_err(|source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) })?;
+    let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
+    let config = AdapterConfig::parse(&json).map_err(of_config)?;
     let targeting = Targeting::of(&keys_of(config_path, &json)?)?;
     let weights = Weights::safetensors(weights_path)?;
-    let wrapped = config.wrapped(inventory);
-    let (mut parts, mut saved) = (Parts::default(), BTreeMap::new());
-    let mut looked_up: BTreeMap<String, bool> = BTreeMap::new();
-    for tensor in weights.tensors() {
-        if let Some(module) = saved_module(&tensor.name, inventory) {
-            let name = tensor.name.clone();
-            if let Some(StoredTensor { name: other, .. }) = saved.insert(module, tensor) {
-                return Err(ImportError::Twice { tensors: [other, name] });
-            }
-            continue;
-        }
-        let Some((module, part, of_lookup)) = part_of(&tensor.name) else {
-            return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
-        };
-        let module = without_wrappers(&module);
-        let known = of_lookup.map(|of_lookup| *looked_up.entry(module.clone()).or_insert(of_lookup) == of_lookup);
-        if known == Some(false) {
-            return Err(ImportError::TwoKinds { changed: module });
-        }
-        let parameter = wrapped.iter().find(|wrapped| core(&wrapped.path) == core(&module));
-        parts.add(parameter.map_or(&module, |parameter| &parameter.module), part, tensor)?;
-    }
+    let wrapped = config.wrapped(&model.reading.inventory);
+    let Tensors { parts, saved, looked_up } = Tensors::sort(&weights, &wrapped, &model.reading.inventory)?;
     let parameter = |module: &str| wrapped.iter().find(|wrapped| wrapped.module == module);
     let lies = |module: &str| match parameter(module) {
         Some(WrappedParameter { experts, .. }) if *experts > 1 => Lies::Parameter { experts: *experts as u64 },
         _ if looked_up.get(module) == Some(&true) => Lies::Lookup(Lookup::Peft),
         _ => Lies::Rows,
     };
-    let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
     let changes = parts.finish(lies, |module, rank| {
         let named = parameter(module).map_or(module, |parameter| &parameter.parameter);
         let configured = config.rank_of(named).map_err(of_config)?;
@@ -71,20 +49,57 @@ pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Resu
     })?;
     let tied = model.reading.architecture.is_tied();
     let keeps_tie = tied && config.ensure_weight_tying && targeting.names_one_of_the_tied()?;
-    // Of modules that share a matrix PEFT's configuration names one.
-    let is_repeated = |module: &str| keeps_tie && core(module) == HEAD;
-    for (module, change) in changes.iter().filter(|(module, _)| !is_repeated(module)) {
-        if parameter(module).is_none()
-            && let Some(key) = targeting.leaves_out(module)?
-        {
-            return Err(ImportError::LeftOut { changed: module.clone(), key });
-        }
-        if change.magnitude.is_some() != (config.use_dora && parameter(module).is_none()) {
+    for (module, change) in &changes {
+        let is_parameter = parameter(module).is_some();
+        if change.magnitude.is_some() != (config.use_dora && !is_parameter) {
             return Err(ImportError::Dora { changed: module.clone(), said: config.use_dora });
+        }
+        // Of modules that share a matrix PEFT's configuration names one.
+        if is_parameter || (keeps_tie && core(module) == HEAD) {
+            continue;
+        }
+        if let Some(key) = targeting.leaves_out(module)? {
+            return Err(ImportError::LeftOut { changed: module.clone(), key });
         }
     }
     let base = config.base_model_name_or_path.clone();
     Ok(Found { kind: Kind::Peft, base, changes, saved, keeps_tie, repeated: None, config: Some(config), weights })
+}
+
+/// A file's tensors by what they are for.
+#[derive(Default)]
+struct Tensors {
+    parts: Parts,
+    /// Whole weights by module.
+    saved: BTreeMap<String, StoredTensor>,
+    /// By module: whether its factors' names are those of one that looks up.
+    looked_up: BTreeMap<String, bool>,
+}
+
+impl Tensors {
+    fn sort(weights: &Weights, wrapped: &[WrappedParameter], inventory: &Inventory) -> Result<Self, ImportError> {
+        let mut sorted = Self::default();
+        for tensor in weights.tensors() {
+            if let Some(module) = saved_module(&tensor.name, inventory) {
+                let name = tensor.name.clone();
+                if let Some(StoredTensor { name: other, .. }) = sorted.saved.insert(module, tensor) {
+                    return Err(ImportError::Twice { tensors: [other, name] });
+                }
+                continue;
+            }
+            let Some((module, part, of_lookup)) = part_of(&tensor.name) else {
+                return Err(ImportError::UnexpectedTensor { kind: Kind::Peft, tensor: tensor.name });
+            };
+            let module = without_wrappers(&module);
+            let mut before = |of_lookup| *sorted.looked_up.entry(module.clone()).or_insert(of_lookup);
+            if of_lookup.is_some_and(|of_lookup| before(of_lookup) != of_lookup) {
+                return Err(ImportError::TwoKinds { changed: module });
+            }
+            let parameter = wrapped.iter().find(|wrapped| core(&wrapped.path) == core(&module));
+            sorted.parts.add(parameter.map_or(&module, |parameter| &parameter.module), part, tensor)?;
+        }
+        Ok(sorted)
+    }
 }
 
 /// The module whose whole weight a tensor is, where that is an embedding or a head.

@@ -3,11 +3,12 @@
 //!
 //! Source: `check_target_module_exists` and `_check_tied_modules` of PEFT's `tuners_utils.py`.
 
-use fancy_regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::error::ImportError;
 use crate::names::last_part;
+
+use super::pattern::Pattern;
 
 /// What names modules in `adapter_config.json`.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Targeting {
     /// `None` where the layers do not matter.
     layers: Option<Vec<u64>>,
     /// Each finds a layer's number; the first that does counts.
-    layer_patterns: Vec<Regex>,
+    layer_patterns: Vec<Pattern>,
 }
 
 /// Names of modules, or a pattern for the whole path.
@@ -26,7 +27,7 @@ enum Names {
     /// Nothing is said.
     Unsaid,
     List(Vec<String>),
-    Pattern(Regex),
+    Pattern(Pattern),
 }
 
 impl Targeting {
@@ -96,7 +97,7 @@ impl Targeting {
             return Ok(true);
         }
         for pattern in &self.layer_patterns {
-            if let Some(found) = pattern.captures(module).map_err(unusable("layers_pattern", pattern.as_str()))? {
+            if let Some(found) = pattern.groups(module)? {
                 let layer = found.name("idx").and_then(|idx| idx.as_str().parse::<u64>().ok());
                 return Ok(layer.is_some_and(|layer| layers.contains(&layer)));
             }
@@ -106,35 +107,25 @@ impl Targeting {
 }
 
 /// The number behind the pattern, or behind the first word that has a number behind it.
-fn layer_patterns(value: Option<&Value>) -> Result<Vec<Regex>, ImportError> {
-    let patterns = match value {
+fn layer_patterns(value: Option<&Value>) -> Result<Vec<Pattern>, ImportError> {
+    const KEY: &str = "layers_pattern";
+    let words = match value {
         Some(Value::String(one)) if !one.is_empty() => vec![one.clone()],
         Some(Value::Array(some)) => strings(some),
         _ => Vec::new(),
     };
-    let behind = |word: &String| format!(r"^(?:.*?\.)?{word}\.(?P<idx>\d+)\.");
-    let patterns = match patterns.is_empty() {
-        true => vec![r"^.*?\.[^.]*\.(?P<idx>\d+)\.".to_owned()],
-        false => patterns.iter().map(behind).collect(),
-    };
-    patterns.iter().map(|pattern| compiled("layers_pattern", pattern)).collect()
-}
-
-/// A pattern in Python's dialect.
-fn compiled(key: &'static str, pattern: &str) -> Result<Regex, ImportError> {
-    Regex::new(pattern).map_err(unusable(key, pattern))
-}
-
-/// A pattern that is none, or takes too long.
-fn unusable(key: &'static str, pattern: &str) -> impl FnOnce(fancy_regex::Error) -> ImportError {
-    move |source| ImportError::Pattern { key, pattern: pattern.to_owned(), source: Box::new(source) }
+    if words.is_empty() {
+        return Ok(vec![Pattern::at_start(KEY, "", r".*?\.[^.]*\.(?P<idx>\d+)\.")?]);
+    }
+    let behind = |word: &String| Pattern::at_start(KEY, word, &format!(r"(?:^|.*?\.){word}\.(?P<idx>\d+)\."));
+    words.iter().map(behind).collect()
 }
 
 impl Names {
     fn of(key: &'static str, value: Option<&Value>) -> Result<Self, ImportError> {
         Ok(match value {
             Some(Value::String(all)) if all == "all-linear" => Self::Unsaid,
-            Some(Value::String(pattern)) => Self::Pattern(compiled(key, &format!("^(?:{pattern})$"))?),
+            Some(Value::String(pattern)) => Self::Pattern(Pattern::whole(key, pattern)?),
             Some(Value::Array(names)) => Self::List(strings(names)),
             _ => Self::Unsaid,
         })
@@ -147,9 +138,7 @@ impl Names {
         Ok(match self {
             Self::Unsaid => None,
             Self::List(names) => Some(names.iter().any(is_it)),
-            Self::Pattern(pattern) => {
-                Some(pattern.is_match(module).map_err(unusable("target_modules", pattern.as_str()))?)
-            }
+            Self::Pattern(pattern) => Some(pattern.fits(module)?),
         })
     }
 }
@@ -221,13 +210,17 @@ mod tests {
         for key in ["target_modules", "exclude_modules"] {
             let mut config = json!({ "target_modules": ["q_proj"] });
             config[key] = json!("(q_proj");
-            assert!(error(config).contains(&format!("pattern `^(?:(q_proj)$` of `{key}`")));
+            assert!(error(config).contains(&format!("pattern `(q_proj` of `{key}`")));
         }
-        let config = json!({ "target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": "*" });
+        let config = json!({ "target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": "(h" });
         assert!(error(config).contains("`layers_pattern`"));
         // Repetitions in repetitions, which Python would try for hours.
-        let slow = json!({ "target_modules": r"((?=[a-z.])([a-z0-9._]+)+)+!" });
-        assert!(error(slow).contains("`target_modules`"));
+        let slow = r"((?=[a-z.])([a-z0-9._]+)+)+!";
+        for key in ["target_modules", "exclude_modules"] {
+            let mut config = json!({ "target_modules": ["q_proj"] });
+            config[key] = json!(slow);
+            assert!(error(config).contains(&format!("pattern `{slow}` of `{key}`")));
+        }
     }
 
     #[test]
@@ -241,6 +234,7 @@ mod tests {
         assert_eq!(left_out(config(json!([]), json!(null), "q_proj")), None);
         assert_eq!(left_out(config(json!([1]), json!("model.layers|h"), "q_proj")), Some("layers_to_transform"));
         assert_eq!(left_out(config(json!([1]), json!("(?:model.layers|h)"), "q_proj")), None);
+        assert_eq!(left_out(config(json!([1]), json!("h|layers"), "q_proj")), Some("layers_to_transform"));
         assert_eq!(left_out(config(json!([1]), json!(""), "q_proj")), None);
     }
 

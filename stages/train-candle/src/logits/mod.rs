@@ -38,7 +38,7 @@ impl Stage for Logits {
         Signature {
             id: "logits".into(),
             summary: "computes a model's logits of a text, to hold its conversions against".into(),
-            revision: Some(1),
+            revision: Some(2),
             inputs: vec![
                 Port::new(MODEL, kind::MODEL, "the model: a Hugging Face directory or a GGUF"),
                 Port::new(
