@@ -5,7 +5,6 @@ use thiserror::Error;
 
 use super::names::{listed, nearest};
 use super::source::{Located, Sources};
-use crate::report::visible;
 
 /// One mistake in a pipeline file or a `--set` flag.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -185,9 +184,9 @@ impl Problems {
         let snippet = Snippet::source(source.text.as_str())
             .path(source.name.as_str())
             .annotation(AnnotationKind::Primary.span(range));
-        let group = Level::ERROR.primary_title(visible(&problem.value.to_string()).into_owned()).element(snippet);
+        let group = Level::ERROR.primary_title(problem.value.to_string()).element(snippet);
         match problem.value.help() {
-            Some(help) => group.element(Level::HELP.message(visible(&help).into_owned())),
+            Some(help) => group.element(Level::HELP.message(help)),
             None => group,
         }
     }
