@@ -323,7 +323,7 @@ fn a_tie_that_the_model_does_not_have() {
     dir.host().args(["run", "p.toml"]).exits(PLAN).complains("`lm_head` has factors, and `target_modules`");
 }
 
-/// A trainer may load a model in fewer bits than it was saved in, or in more; but it is the same model.
+/// A trainer may load a model in fewer bits than it was saved in; but it is the same model.
 #[test]
 fn a_saved_weight_may_be_rounded() {
     let saved = format!("{HEAD}.base_layer.weight");
@@ -347,10 +347,18 @@ fn a_saved_weight_may_be_rounded() {
         head.data[2 * 32] ^= 1;
     });
     other.complains("in row 1, the model that is connected has");
-    // The base in bf16, and the saved head in f32 with values between those.
-    let dir = prepared("peft-tied-head", "qwen2");
-    tensors(&dir, PEFT, |tensors| tensors.get(&saved).data.iter_mut().step_by(4).for_each(|byte| *byte = 7));
-    run(&dir, &(BASE.to_owned() + &import("base", HERE)));
+    // A head in more bits than the base's was trained.
+    let trained = refused("peft-tied-head", "qwen2", STAGE, |dir| {
+        tensors(dir, PEFT, |tensors| tensors.get(&saved).data.iter_mut().step_by(4).for_each(|byte| *byte = 7));
+    });
+    trained.complains("in row 0, the model that is connected has");
+    let wide = refused("peft-tied-head", "qwen2", PLAN, |dir| {
+        tensors(dir, PEFT, |tensors| {
+            let head = tensors.get(&saved);
+            (head.dtype, head.data) = ("F64".into(), vec![0; 2 * head.data.len()]);
+        });
+    });
+    wide.complains("is a whole weight in f64");
 }
 
 #[test]

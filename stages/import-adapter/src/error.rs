@@ -98,10 +98,6 @@ pub enum ImportError {
     TiedScales { head: f32, embedding: f32 },
     #[error("`{tensor}` has {got} in row {row}, the model that is connected has {expected}")]
     SavedOther { tensor: String, row: u64, got: f32, expected: f32 },
-    #[error("`target_modules` names no module, and which PEFT takes then goes by a table of its own")]
-    NoTargets,
-    #[error("pattern `{pattern}` of `{key}` cannot be used")]
-    Pattern { key: &'static str, pattern: String, source: Box<fancy_regex::Error> },
     #[error("`{changed}` has rank {rank}, its configuration says {configured}")]
     Rank { changed: String, rank: u64, configured: u64 },
     #[error("`{changed}` has {} lengths of rows, its configuration says that it {}",
@@ -164,9 +160,6 @@ impl ImportError {
                 one of them was edited"
             }
             Self::NotFinite { .. } => "its training diverged, or the file is damaged",
-            Self::NoTargets => {
-                "name the modules of the factors in `target_modules`, as PEFT does when it saves an adapter"
-            }
             Self::SavedOther { .. } => {
                 "it was trained beside its factors, or the adapter was made for another model; merge with PEFT's \
                 `merge_and_unload` and `fetch` the result"
@@ -180,6 +173,11 @@ impl ImportError {
 
 /// Why a part of PEFT that is known is not merged.
 fn help_for_config(problem: &adapter::Problem) -> Option<String> {
+    if let adapter::Problem::NoTargets = problem {
+        return Some(
+            "name the modules of the factors in `target_modules`, as PEFT does when it saves an adapter".into(),
+        );
+    }
     let adapter::Problem::NotYet { key, .. } = problem else { return None };
     let text = match key.as_str() {
         "modules_to_save" | "trainable_token_indices" => {

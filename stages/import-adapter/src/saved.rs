@@ -26,7 +26,7 @@ pub fn problems(model: &ModelInput, found: &Found) -> Vec<Problem> {
             return Some(Problem::Resized { tensor, got: saved.shape.clone(), expected: spec.shape.clone() });
         }
         let (stored_type, own) = (saved.stored_type, model.stored_type(spec)?);
-        let comparable = stored_type.is_float() && own.is_float();
+        let comparable = own.is_float() && stored_type.is_float() && blocks::decoder(stored_type).is_some();
         (!comparable).then_some(Problem::SavedBesideQuantized { tensor, stored_type, own })
     };
     found.saved.iter().filter_map(unfit).collect()
@@ -42,8 +42,7 @@ pub fn hold(ctx: &Context, model: &ModelInput, found: &Found) -> Result<()> {
     for (module, saved) in &found.saved {
         let Some(spec) = own(model, module) else { continue };
         let reader = view.rows(&spec.name).map_err(stage_error("unreadable_model"))?;
-        let stored = model.stored_type(spec).unwrap_or(StoredType::F32);
-        compare(ctx, found, saved, stored, &reader)?;
+        compare(ctx, found, saved, &reader)?;
     }
     Ok(())
 }
@@ -60,14 +59,9 @@ fn own<'a>(model: &'a ModelInput, module: &str) -> Option<&'a TensorSpec> {
     inventory.tensors.iter().find(is_it).or_else(|| tied.then(embedding).flatten())
 }
 
-/// The two are the same where one is the other, rounded: a trainer may keep a frozen weight wider or narrower than it was.
-fn compare(
-    ctx: &Context,
-    found: &Found,
-    saved: &StoredTensor,
-    stored: StoredType,
-    reader: &RowReader<'_>,
-) -> Result<()> {
+/// The two are the same where the saved one is the base's, rounded to its type: a trainer may load a model in fewer bits
+/// than it is stored in. One in more bits has no reason to differ.
+fn compare(ctx: &Context, found: &Found, saved: &StoredTensor, reader: &RowReader<'_>) -> Result<()> {
     let (bytes, columns) = (found.weights.bytes(saved), reader.columns());
     let row_bytes = saved.stored_type.row_bytes(columns as u64).unwrap_or(0) as usize;
     let decode = |source| ImportError::Decode { tensor: saved.name.clone(), source };
@@ -78,9 +72,8 @@ fn compare(
         reader.read_f32(range.clone(), &mut base).map_err(stage_error("unreadable_model"))?;
         let rows = &bytes[range.start as usize * row_bytes..range.end as usize * row_bytes];
         blocks::decode_rows(saved.stored_type, rows, &mut theirs).map_err(decode)?;
-        let [narrow_base, narrow_theirs] = [(saved.stored_type, &base), (stored, &theirs)].map(rounded);
-        let is_other = |at: &usize| narrow_base[*at] != theirs[*at] && base[*at] != narrow_theirs[*at];
-        if let Some(at) = (0..count).find(is_other) {
+        let base = rounded(saved.stored_type, base);
+        if let Some(at) = (0..count).find(|at| base[*at] != theirs[*at]) {
             let row = range.start + (at / columns) as u64;
             let (got, expected) = (theirs[at], base[at]);
             return Err(ImportError::SavedOther { tensor: saved.name.clone(), row, got, expected }.into());
@@ -90,7 +83,7 @@ fn compare(
 }
 
 /// Values as a type of floats keeps them; one that is too large for it stays.
-fn rounded((stored, values): (StoredType, &Vec<f32>)) -> Vec<f32> {
+fn rounded(stored: StoredType, values: Vec<f32>) -> Vec<f32> {
     let mut bytes = vec![0; stored.block_bytes() as usize];
     let mut round = |value: &f32| {
         let mut rounded = [*value];
@@ -100,5 +93,5 @@ fn rounded((stored, values): (StoredType, &Vec<f32>)) -> Vec<f32> {
             Err(_) => *value,
         }
     };
-    if stored == StoredType::F32 { values.clone() } else { values.iter().map(&mut round).collect() }
+    if stored == StoredType::F32 { values } else { values.iter().map(&mut round).collect() }
 }

@@ -88,12 +88,8 @@ pub fn read_config(path: &Path) -> Result<Vec<u8>, ImportError> {
 
 /// Its keys.
 pub fn read_keys(path: &Path) -> Result<Map<String, Value>, ImportError> {
-    keys_of(path, &read_config(path)?)
-}
-
-/// The keys in bytes that were read from `path`.
-pub fn keys_of(path: &Path, json: &[u8]) -> Result<Map<String, Value>, ImportError> {
-    serde_json::from_slice(json).map_err(|source| ImportError::Json { path: path.to_owned(), source })
+    let json = read_config(path)?;
+    serde_json::from_slice(&json).map_err(|source| ImportError::Json { path: path.to_owned(), source })
 }
 
 fn is_gguf(path: &Path) -> Result<bool, ImportError> {

@@ -1,9 +1,9 @@
 //! `adapter_config.json`: what changes the computation is read or refused, the rest is known to be harmless.
 
-use fancy_regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::Problem;
+use super::pattern::Pattern;
 
 /// What of a LoRA configuration changes the computation, and what PEFT wants to know beside it.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,13 +186,10 @@ impl AdapterConfig {
     }
 }
 
-/// PEFT's rule: the pattern, in Python's dialect, is the whole module path or the end of it behind a dot.
+/// The value of the first pattern that fits.
 fn first_match<T: Copy>(key: &'static str, patterns: &[(String, T)], module: &str) -> Result<Option<T>, Problem> {
     for (pattern, value) in patterns {
-        let whole = Regex::new(&format!(r"^(.*\.)?({pattern})$")).and_then(|whole| whole.is_match(module));
-        let unusable =
-            |error: fancy_regex::Error| Problem::Pattern { key, pattern: pattern.clone(), reason: error.to_string() };
-        if whole.map_err(unusable)? {
+        if Pattern::ending(key, pattern)?.fits(module)? {
             return Ok(Some(*value));
         }
     }

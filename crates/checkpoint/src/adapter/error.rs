@@ -55,10 +55,21 @@ pub enum Problem {
         /// The value as JSON.
         got: String,
     },
+    /// Nothing that is adapted is named.
+    #[error("`target_modules` names no module, and which PEFT takes then goes by a table of its own")]
+    NoTargets,
+    /// Factors of a module that PEFT would not adapt.
+    #[error("`{module}` has factors, and `{key}` leaves it out: PEFT would compute without them")]
+    LeftOut {
+        /// The module.
+        module: String,
+        /// The key.
+        key: &'static str,
+    },
     /// A pattern that is no regular expression here.
     #[error("pattern `{pattern}` of `{key}` is not understood: {reason}")]
     Pattern {
-        /// `rank_pattern` or `alpha_pattern`.
+        /// Such as `rank_pattern`.
         key: &'static str,
         /// The pattern.
         pattern: String,

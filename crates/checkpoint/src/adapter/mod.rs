@@ -10,7 +10,9 @@ mod halves;
 mod lookup;
 mod matrix;
 mod parameters;
+mod pattern;
 mod read;
+mod targeting;
 mod write;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ pub use config::AdapterConfig;
 pub use error::{Error, Problem};
 pub use matrix::Matrix;
 pub use parameters::{WrappedParameter, by_expert};
+pub use targeting::Targeting;
 
 /// The configuration's file name.
 pub const CONFIG_FILE: &str = "adapter_config.json";

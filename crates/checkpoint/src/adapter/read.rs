@@ -7,7 +7,7 @@ use model::Inventory;
 
 use super::halves::Found;
 use super::parameters::{INNER, WrappedParameter};
-use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Problem, WEIGHTS_FILE, lookup};
+use super::{Adapter, AdapterConfig, CONFIG_FILE, Error, LoraModule, Problem, Targeting, WEIGHTS_FILE, lookup};
 use crate::safetensors::Safetensors;
 use crate::source::read_small_file;
 
@@ -33,6 +33,7 @@ impl Adapter {
         let in_config = |problem: Problem| Error::at(&config_path, problem);
         let json = read_small_file(&config_path).map_err(|error| in_config(error.into()))?;
         let config = AdapterConfig::parse(&json).map_err(in_config)?;
+        let targeting = Targeting::parse(&json).map_err(in_config)?;
         let wrapped = match inventory {
             Some(inventory) => config.wrapped(inventory),
             None if config.target_parameters.is_empty() => Vec::new(),
@@ -41,8 +42,15 @@ impl Adapter {
         let weights_path = dir.join(WEIGHTS_FILE);
         let file = Safetensors::open_file(&weights_path).map_err(Problem::of_weights)?;
         let embeddings = inventory.map(lookup::embeddings);
-        Self::from_tensors(config, &wrapped, embeddings.as_ref(), &file)
-            .map_err(|problem| Error::at(&weights_path, problem))
+        let adapter = Self::from_tensors(config, &wrapped, embeddings.as_ref(), &file)
+            .map_err(|problem| Error::at(&weights_path, problem))?;
+        let is_wrapped = |module: &str| wrapped.iter().any(|parameter| parameter.module == module);
+        for module in adapter.modules.keys().filter(|module| !is_wrapped(module)) {
+            if let Some(key) = targeting.leaves_out(module).map_err(in_config)? {
+                return Err(in_config(Problem::LeftOut { module: module.clone(), key }));
+            }
+        }
+        Ok(adapter)
     }
 
     fn from_tensors(

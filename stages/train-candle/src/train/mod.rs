@@ -37,7 +37,7 @@ impl Stage for TrainCandle {
         Signature {
             id: "train-candle".into(),
             summary: "trains a LoRA adapter on chats, completions or texts, over a base of any type".into(),
-            revision: Some(2),
+            revision: Some(3),
             inputs: vec![Port::new(MODEL, kind::MODEL, "the base: a Hugging Face directory or a GGUF")],
             outputs: vec![Port::new(ADAPTER, kind::ADAPTER, "a PEFT directory")],
             params: schemars::schema_for!(Params).into(),

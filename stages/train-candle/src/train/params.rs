@@ -30,7 +30,7 @@ pub struct Params {
     #[schemars(range(min = 1, max = 1024))]
     pub rank: usize,
     /// Numerator of the adapter's scale, `alpha / rank`; twice the rank where left out.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub alpha: Option<f64>,
     /// Divide `alpha` by the root of the rank.
     pub use_rslora: bool,
@@ -77,7 +77,7 @@ pub struct Params {
     #[schemars(extend("items" = { "type": "number", "minimum": 0, "exclusiveMaximum": 1 }))]
     pub betas: [f64; 2],
     /// Added to the root of the squares' average.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub eps: f64,
     /// Decoupled decay of the adapter's values, in units of the learning rate.
     #[schemars(range(min = 0.0))]

@@ -95,7 +95,39 @@ fn training_goes_on_from_an_adapter() {
     let ctx = bench.context(params(&bench, more), true, 2);
     let plan = TrainCandle.plan(&ctx).unwrap();
     assert_eq!(plan.outputs, TrainCandle.run(&ctx).unwrap().outputs);
-    assert_eq!(made(&bench), first);
+    let more = made(&bench);
+    assert!(more.modules == first.modules);
+    assert!(more.config.target_modules.iter().eq(first.modules.keys()), "{:?}", more.config.target_modules);
+}
+
+/// What chose the modules, a pattern or layers, is held against the factors, and written as what it chose.
+#[test]
+fn an_adapter_is_taken_as_peft_takes_it() {
+    let bench = Bench::new();
+    TrainCandle.run(&bench.context(params(&bench, json!({ "target_modules": ["q_proj"] })), true, 2)).unwrap();
+    std::fs::rename(bench.path("attempt/adapter"), bench.path("first")).unwrap();
+    let path = bench.path("first/adapter_config.json");
+    let plan = |key: &str, value: serde_json::Value| {
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let before = config.clone();
+        config[key] = value;
+        std::fs::write(&path, config.to_string()).unwrap();
+        let ctx = bench.context(params(&bench, json!({ "init_adapter": bench.path("first") })), true, 2);
+        let result = TrainCandle.run(&ctx).map(|_| made(&bench).config.target_modules).map_err(|e| e.to_string());
+        std::fs::write(&path, before.to_string()).unwrap();
+        result
+    };
+    let named = plan("target_modules", json!("(?!.*mlp).*(?<=q)_proj")).unwrap();
+    assert_eq!(named, ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]);
+    for (key, value) in [
+        ("target_modules", json!(["k_proj"])),
+        ("layers_to_transform", json!([0])),
+        ("exclude_modules", json!(["q_proj"])),
+    ] {
+        let refused = plan(key, value).unwrap_err();
+        assert!(refused.contains(&format!("`{key}` leaves it out")), "{refused}");
+    }
+    assert!(plan("target_modules", json!(null)).unwrap_err().contains("names no module"));
 }
 
 #[test]

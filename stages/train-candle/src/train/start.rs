@@ -77,8 +77,14 @@ impl Start {
         if let Some(module) = adapter.modules.keys().find(|name| known.iter().all(|module| module.path != **name)) {
             return Err(TrainError::OutsideInitAdapter { module: module.clone() });
         }
-        let modules = adapter.modules.iter().map(|(name, lora)| (name.clone(), lora.describe())).collect();
-        Ok(Self { config: adapter.config.clone(), modules, given: Some(adapter) })
+        let modules: BTreeMap<_, _> =
+            adapter.modules.iter().map(|(name, lora)| (name.clone(), lora.describe())).collect();
+        // By whole paths: what chose them, a pattern or layers, is not written again.
+        let wrapped = adapter.config.wrapped(&reading.inventory);
+        let is_wrapped = |name: &&String| wrapped.iter().any(|parameter| parameter.module == **name);
+        let target_modules = modules.keys().filter(|name| !is_wrapped(name)).cloned().collect();
+        let config = AdapterConfig { target_modules, ..adapter.config.clone() };
+        Ok(Self { config, modules, given: Some(adapter) })
     }
 
     /// What comes out of training on `base`.

@@ -6,13 +6,10 @@
 //! frozen weight beside them, as it saves an adapted head's. What the scale is comes from the configuration, patterns
 //! included. Experts are parameters, whose wrappers have names of their own: they become those of the modules here.
 
-mod pattern;
-mod targeting;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use checkpoint::adapter::{AdapterConfig, WrappedParameter};
+use checkpoint::adapter::{AdapterConfig, Targeting, WrappedParameter};
 use model::Inventory;
 use model::description::StoredTensor;
 use stage_model::{HEAD, ModelInput};
@@ -21,15 +18,14 @@ use crate::change::{Lies, Lookup, Part, Parts};
 use crate::error::ImportError;
 use crate::found::{Found, Kind};
 use crate::names::{core, without_wrappers};
-use crate::source::{keys_of, read_config};
+use crate::source::read_config;
 use crate::weights::Weights;
-use targeting::Targeting;
 
 pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Result<Found, ImportError> {
     let json = read_config(config_path)?;
     let of_config = |source| ImportError::Config { path: config_path.to_owned(), source: Box::new(source) };
     let config = AdapterConfig::parse(&json).map_err(of_config)?;
-    let targeting = Targeting::of(&keys_of(config_path, &json)?)?;
+    let targeting = Targeting::parse(&json).map_err(of_config)?;
     let weights = Weights::safetensors(weights_path)?;
     let wrapped = config.wrapped(&model.reading.inventory);
     let Tensors { parts, saved, looked_up } = Tensors::sort(&weights, &wrapped, &model.reading.inventory)?;
@@ -48,7 +44,7 @@ pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Resu
         config.scale_of(named).map_err(of_config)
     })?;
     let tied = model.reading.architecture.is_tied();
-    let keeps_tie = tied && config.ensure_weight_tying && targeting.names_one_of_the_tied()?;
+    let keeps_tie = tied && config.ensure_weight_tying && targeting.names_one_of_the_tied().map_err(of_config)?;
     for (module, change) in &changes {
         let is_parameter = parameter(module).is_some();
         if change.magnitude.is_some() != (config.use_dora && !is_parameter) {
@@ -58,7 +54,7 @@ pub fn read(config_path: &Path, weights_path: &Path, model: &ModelInput) -> Resu
         if is_parameter || (keeps_tie && core(module) == HEAD) {
             continue;
         }
-        if let Some(key) = targeting.leaves_out(module)? {
+        if let Some(key) = targeting.leaves_out(module).map_err(of_config)? {
             return Err(ImportError::LeftOut { changed: module.clone(), key });
         }
     }

@@ -5,10 +5,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::ImportError;
-use crate::names::last_part;
-
 use super::pattern::Pattern;
+use super::{Problem, last_part};
 
 /// What names modules in `adapter_config.json`.
 #[derive(Debug)]
@@ -31,11 +29,19 @@ enum Names {
 }
 
 impl Targeting {
+    /// Reads the keys of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// As [`Targeting::of`], and where it is no JSON.
+    pub fn parse(json: &[u8]) -> Result<Self, Problem> {
+        Self::of(&serde_json::from_slice(json).map_err(Problem::Json)?)
+    }
+
     /// Reads the keys.
     ///
     /// # Errors
     /// Where a pattern is none, or nothing is named: then PEFT goes by a table of its own, which changes.
-    pub fn of(config: &Map<String, Value>) -> Result<Self, ImportError> {
+    pub fn of(config: &Map<String, Value>) -> Result<Self, Problem> {
         let layers = match config.get("layers_to_transform") {
             Some(Value::Number(one)) => Some(one.as_u64().into_iter().collect()),
             Some(Value::Array(some)) if !some.is_empty() => Some(some.iter().filter_map(Value::as_u64).collect()),
@@ -53,18 +59,21 @@ impl Targeting {
     }
 
     /// No module at all where parameters alone are named.
-    fn target(config: &Map<String, Value>) -> Result<Names, ImportError> {
+    fn target(config: &Map<String, Value>) -> Result<Names, Problem> {
         let has_parameters =
             config.get("target_parameters").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
         match config.get("target_modules") {
             None | Some(Value::Null) if has_parameters => Ok(Names::List(Vec::new())),
-            None | Some(Value::Null) => Err(ImportError::NoTargets),
+            None | Some(Value::Null) => Err(Problem::NoTargets),
             some => Names::of("target_modules", some),
         }
     }
 
     /// The key by which PEFT leaves a module out.
-    pub fn leaves_out(&self, module: &str) -> Result<Option<&'static str>, ImportError> {
+    ///
+    /// # Errors
+    /// Where a pattern takes too long to tell.
+    pub fn leaves_out(&self, module: &str) -> Result<Option<&'static str>, Problem> {
         Ok(if self.exclude.has(module)? == Some(true) {
             Some("exclude_modules")
         } else if self.target.has(module)? == Some(false) {
@@ -78,7 +87,10 @@ impl Targeting {
 
     /// Whether the embedding or the head is named, in the way that PEFT asks before it ties one's factors to the other's:
     /// a pattern is held against their last names, not their paths.
-    pub fn names_one_of_the_tied(&self) -> Result<bool, ImportError> {
+    ///
+    /// # Errors
+    /// Where a pattern takes too long to tell.
+    pub fn names_one_of_the_tied(&self) -> Result<bool, Problem> {
         const TIED: [&str; 2] = ["embed_tokens", "lm_head"];
         match &self.target {
             Names::Unsaid => Ok(false),
@@ -90,7 +102,7 @@ impl Targeting {
         }
     }
 
-    fn has_layer(&self, module: &str) -> Result<bool, ImportError> {
+    fn has_layer(&self, module: &str) -> Result<bool, Problem> {
         let Some(layers) = &self.layers else { return Ok(true) };
         // A module that is named by its whole path is meant, whatever its layer.
         if matches!(&self.target, Names::List(names) if names.iter().any(|name| name == module)) {
@@ -107,7 +119,7 @@ impl Targeting {
 }
 
 /// The number behind the pattern, or behind the first word that has a number behind it.
-fn layer_patterns(value: Option<&Value>) -> Result<Vec<Pattern>, ImportError> {
+fn layer_patterns(value: Option<&Value>) -> Result<Vec<Pattern>, Problem> {
     const KEY: &str = "layers_pattern";
     let words = match value {
         Some(Value::String(one)) if !one.is_empty() => vec![one.clone()],
@@ -122,7 +134,7 @@ fn layer_patterns(value: Option<&Value>) -> Result<Vec<Pattern>, ImportError> {
 }
 
 impl Names {
-    fn of(key: &'static str, value: Option<&Value>) -> Result<Self, ImportError> {
+    fn of(key: &'static str, value: Option<&Value>) -> Result<Self, Problem> {
         Ok(match value {
             Some(Value::String(all)) if all == "all-linear" => Self::Unsaid,
             Some(Value::String(pattern)) => Self::Pattern(Pattern::whole(key, pattern)?),
@@ -131,7 +143,7 @@ impl Names {
         })
     }
 
-    fn has(&self, module: &str) -> Result<Option<bool>, ImportError> {
+    fn has(&self, module: &str) -> Result<Option<bool>, Problem> {
         let is_it = |name: &String| {
             module.strip_suffix(name.as_str()).is_some_and(|before| before.is_empty() || before.ends_with('.'))
         };
