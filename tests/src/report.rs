@@ -16,3 +16,11 @@ pub fn gguf_in(directory: &Path) -> PathBuf {
     let mut entries = directory.read_dir().expect("a directory").map(|entry| entry.expect("an entry").path());
     entries.find(|path| path.extension().is_some_and(|e| e == "gguf")).expect("a GGUF")
 }
+
+/// How far llama.cpp was from the reference in the stage `evaluate`, in nats a token.
+pub fn divergence(report: &Value) -> f64 {
+    let path = output(report, "evaluate", "report").join("report.json");
+    let text = std::fs::read_to_string(path).expect("a report");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    report["divergence"]["mean"].as_f64().expect("a divergence").abs()
+}

@@ -224,12 +224,18 @@ fn values_that_are_no_numbers_stop_the_stage() {
 /// What llama.cpp reads over, or loads and computes without.
 #[test]
 fn a_gguf_lora_of_what_is_no_matrix_is_refused() {
-    for (from, to, says) in [
-        ("blk.0.attn_k.weight", "blk.0.attn_norm.weight", "`blk.0.attn_norm.weight` is a norm"),
-        ("blk.0.attn_v.weight", "token_embd.weight", "`token_embd.weight` do not multiply"),
-        ("blk.0.attn_v.weight", "blk.9.attn_v.weight", "the model has no matrix `blk.9.attn_v.weight`; it has"),
+    for (family, from, to, says) in [
+        ("mistral", "blk.0.attn_k.weight", "blk.0.attn_norm.weight", "`blk.0.attn_norm.weight` is a norm"),
+        ("mistral", "blk.0.attn_v.weight", "token_embd.weight", "`token_embd.weight` do not multiply"),
+        ("llama3", "blk.0.attn_v.weight", "output.weight", "`output.weight` is the embedding and the head in one"),
+        (
+            "mistral",
+            "blk.0.attn_v.weight",
+            "blk.9.attn_v.weight",
+            "the model has no matrix `blk.9.attn_v.weight`; it has",
+        ),
     ] {
-        let wrong = refused("gguf-mistral", "mistral", HERE, |dir| {
+        let wrong = refused("gguf-mistral", family, HERE, |dir| {
             let file = checkpoint::gguf::Gguf::open(&dir.path("adapter/lora.gguf")).unwrap();
             let renamed = |name: &str| name.replace(from, to);
             let headers: Vec<_> = file

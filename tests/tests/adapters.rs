@@ -11,7 +11,7 @@ use tests::adapters::{
     written,
 };
 use tests::family_models::{FamilyModel, Spelling, apart};
-use tests::report::{gguf_in, output};
+use tests::report::{divergence, gguf_in, output};
 
 const PLAN: i32 = 4;
 
@@ -110,9 +110,8 @@ fn a_gguf_lora_of_a_hybrid_comes_back() {
     let evaluate = format!("[stages.evaluate]\nuses = \"evaluate-gguf\"\ninputs = {{ {inputs} }}\n");
     let import_mlx = import("base", "source = \"path:adapter\"");
     let report = run(&dir, &(BASE.to_owned() + &import_mlx + &gguf + &lora + &beside + &evaluate));
-    let text = std::fs::read_to_string(output(&report, "evaluate", "report").join("report.json")).unwrap();
-    let divergence = serde_json::from_str::<Value>(&text).unwrap()["divergence"]["mean"].as_f64().unwrap();
-    assert!(divergence.abs() <= 1e-8, "llama.cpp diverges by {divergence:.1e}");
+    let divergence = divergence(&report);
+    assert!(divergence <= 1e-8, "llama.cpp diverges by {divergence:.1e}");
 
     let again = format!("source = \"path:{}\"", output(&report, "lora", "adapter").display());
     let report = run(&dir, &(BASE.to_owned() + &import("base", &again) + &both("base")));

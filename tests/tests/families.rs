@@ -8,7 +8,7 @@ use serde_json::Value;
 use tests::Dir;
 use tests::checkpoint_edit::Tensors;
 use tests::family_models::{FamilyModel, Spelling, apart, read_logits};
-use tests::report::{gguf_in, output};
+use tests::report::{divergence, gguf_in, output};
 
 /// What a family's checks may reach.
 struct Bars {
@@ -104,8 +104,8 @@ fn check(name: &str, bars: &Bars) {
         );
     }
 
-    let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
-    assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp diverges by {divergence:.1e}");
+    let divergence = divergence(&report);
+    assert!(divergence <= bars.divergence, "{name}: llama.cpp diverges by {divergence:.1e}");
 
     let bytes = gguf(&report, "gguf-published");
     for (spelled, _) in &spellings {
@@ -181,8 +181,8 @@ fn check_adapter(name: &str, bars: &Bars) {
         assert!(far <= bars.logits, "{name}: logits of {stage} are {far:.1e} of their deviation from PEFT's");
     }
     assert!(gguf(&report, "merged") == gguf(&report, "merged-fused"), "{name}: fusing first makes another GGUF");
-    let divergence = report_of(&report, "evaluate")["divergence"]["mean"].as_f64().unwrap();
-    assert!(divergence.abs() <= bars.divergence, "{name}: llama.cpp with the GGUF LoRA diverges by {divergence:.1e}");
+    let divergence = divergence(&report);
+    assert!(divergence <= bars.divergence, "{name}: llama.cpp with the GGUF LoRA diverges by {divergence:.1e}");
 
     // The GGUF LoRA is an adapter from elsewhere, experts of three dimensions included.
     let again = [
@@ -249,12 +249,6 @@ fn pipeline(spellings: &[(&str, Spelling)], has_experts: bool) -> String {
     text += &stage("fuse", "fuse", fuse);
     text += &logits("logits-fused", "model = \"fuse\"");
     text
-}
-
-fn report_of(report: &Value, stage: &str) -> Value {
-    let path = output(report, stage, "report");
-    let file = if path.is_dir() { path.join("report.json") } else { path };
-    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
 fn gguf(report: &Value, stage: &str) -> Vec<u8> {

@@ -46,12 +46,19 @@ fn a_line_that_is_no_json_is_named() {
     dir.host().args(["run", "p.toml"]).exits(0);
 }
 
-/// An average that never forgets divides by zero.
+/// An average that never forgets divides by zero, and so does one of nothing without an eps; an alpha of zero learns
+/// nothing.
 #[test]
-fn decays_are_below_one() {
-    let dir = training(1, CHAT);
-    dir.write("p.toml", dir.read("p.toml").replace("steps = 1", "steps = 1, betas = [0.9, 1.0]"));
-    dir.host().args(["run", "p.toml"]).exits(3).complains("`betas[1]` is `1.0`, expected less than 1");
+fn numbers_are_within_their_bounds() {
+    for (parameter, says) in [
+        ("betas = [0.9, 1.0]", "`betas[1]` is `1.0`, expected less than 1"),
+        ("eps = 0.0", "`eps` is `0.0`, expected more than 0"),
+        ("alpha = 0.0", "`alpha` is `0.0`, expected more than 0"),
+    ] {
+        let dir = training(1, CHAT);
+        dir.write("p.toml", dir.read("p.toml").replace("steps = 1", &format!("steps = 1, {parameter}")));
+        dir.host().args(["run", "p.toml"]).exits(3).complains(says);
+    }
 }
 
 /// The loss of the last step is taken before it, and so is finite.

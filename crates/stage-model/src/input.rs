@@ -56,9 +56,7 @@ impl ModelInput {
         self.check_copies(&checkpoint)?;
         Ok(checkpoint)
     }
-}
 
-impl ModelInput {
     /// The type of the first stored tensor behind a canonical one; `None` where the model has none.
     pub fn stored_type(&self, spec: &TensorSpec) -> Option<StoredType> {
         let shapes = |name: &str| Some(self.description.tensor(name)?.shape.clone());

@@ -24,7 +24,7 @@ impl ModelInput {
     pub fn changed_by(self, ctx: &Context, adapter: Option<&AdapterInput>) -> Result<Self> {
         let Some(AdapterInput { description }) = adapter else { return Ok(self) };
         if !description.keeps_tie {
-            return self.untied_where(ctx, &mut description.modules.keys().map(String::as_str));
+            return self.untied_where(ctx, description.modules.keys().map(String::as_str));
         }
         if self.reading.architecture.is_tied() { Ok(self) } else { Err(apart()) }
     }
@@ -33,7 +33,7 @@ impl ModelInput {
     ///
     /// # Errors
     /// As [`ModelInput::changed_by`].
-    pub fn untied_where(self, ctx: &Context, changed: &mut dyn Iterator<Item = &str>) -> Result<Self> {
+    pub fn untied_where<'a>(self, ctx: &Context, changed: impl Iterator<Item = &'a str>) -> Result<Self> {
         let architecture = &self.reading.architecture;
         if !architecture.is_tied() {
             return Ok(self);

@@ -20,7 +20,7 @@ pub enum Problem {
         "`{tensor}` is a whole weight in {stored_type}, and the connected model's own is {own}: whether the two are the same \
          cannot be told"
     )]
-    SavedBesideQuantized { tensor: String, stored_type: StoredType, own: StoredType },
+    SavedIncomparable { tensor: String, stored_type: StoredType, own: StoredType },
     #[error("`{tensor}` is {got:?}, the model's own {expected:?}: the vocabulary was resized before training")]
     Resized { tensor: String, got: Vec<u64>, expected: Vec<u64> },
     #[error("`{name}` is {}", if *is_embedding { "an embedding, and its factors are a linear's" }
@@ -70,7 +70,7 @@ impl Problem {
             Self::Same { .. } => "two adapters lie in one file; save one of them alone",
             Self::NoMatrix { .. } => "train without it, or merge with the tool that trained it and `fetch` the result",
             Self::OtherKind { .. } => "merge with the tool that trained it and `fetch` the result",
-            Self::SavedBesideQuantized { .. } => {
+            Self::SavedIncomparable { .. } => {
                 "save the adapter again with `save_embedding_layers=False`, or connect the model that it was trained on"
             }
             Self::TiedGguf { .. } => "import the adapter that it was converted from",

@@ -27,7 +27,7 @@ pub fn problems(model: &ModelInput, found: &Found) -> Vec<Problem> {
         }
         let (stored_type, own) = (saved.stored_type, model.stored_type(spec)?);
         let comparable = own.is_float() && stored_type.is_float() && blocks::decoder(stored_type).is_some();
-        (!comparable).then_some(Problem::SavedBesideQuantized { tensor, stored_type, own })
+        (!comparable).then_some(Problem::SavedIncomparable { tensor, stored_type, own })
     };
     found.saved.iter().filter_map(unfit).collect()
 }

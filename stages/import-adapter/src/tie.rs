@@ -32,7 +32,7 @@ pub fn as_meant(ctx: &Context, model: ModelInput, found: &mut Found) -> Result<M
         }
         Kind::Peft => {
             let names = as_modules(&model, found);
-            model.untied_where(ctx, &mut names.iter().map(String::as_str))
+            model.untied_where(ctx, names.iter().map(String::as_str))
         }
     }
 }
